@@ -1,0 +1,130 @@
+/* cli.h - what the commands share: the parsed command line, the two streams, the pack at work.
+ *
+ * Rules: results go to stdout (output.c), everything else to stderr (ui.c); a command returns its
+ * exit code; what a failed command printed to stderr is one line. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "common/args.h"
+#include "common/json.h"
+#include "common/spec.h"
+#include "common/tty.h"
+#include "options.h"
+#include "packllm/packllm.h"
+
+enum exit_code { EXIT_FINE = 0, EXIT_WORK = 1, EXIT_USE = 2, EXIT_SIGNAL = 128 };
+
+enum { PROMPT_CEILING = 64 << 20 }; /* bytes of a prompt */
+enum { RESULT_CEILING = 1 << 30 };  /* bytes of a result */
+
+struct cli {
+    struct args args;
+    struct buf folder; /* the cache's, once members.c or cmd_models.c has asked for it */
+    bool json, log_json, quiet;
+    struct tty_progress progress;
+};
+
+/* ---- ui.c: stderr ---- */
+
+enum ui_level { UI_DEBUG, UI_INFO, UI_WARN, UI_ERROR };
+
+void ui_line(struct cli *cli, enum ui_level level, const char *text);
+/* "packllm: error: …" and the exit code given, so that `return ui_fail(…)` reads. */
+int ui_fail(struct cli *cli, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void ui_warn(struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The exit code for an error of the library, after saying it. */
+int ui_status(struct cli *cli, enum packllm_status status, const struct packllm_error *err);
+/* Several lines, each a ui_line. */
+void ui_lines(struct cli *cli, enum ui_level level, const struct buf *text);
+
+/* ---- output.c: stdout, and files that are whole or not there ---- */
+
+/* Writes and flushes. EXIT_FINE, or the exit code after saying why (a closed pipe is left in
+ * silence). */
+int output_write(struct cli *cli, const char *text, size_t size);
+int output_buf(struct cli *cli, const struct buf *text);
+/* The JSON line: adds the line end. */
+int output_json(struct cli *cli, struct buf *text);
+
+struct output_file {
+    void *stream; /* FILE * */
+    const char *path;
+    char *temporary; /* NULL: written in place, as path is no regular file */
+};
+int output_file_open(struct cli *cli, struct output_file *file, const char *path);
+/* keep false: what was written is removed. */
+int output_file_close(struct cli *cli, struct output_file *file, bool keep);
+
+/* ---- stop.c: Ctrl-C ---- */
+
+void stop_install(void);
+void stop_session(struct packllm_session *session); /* the one to cancel; NULL: none */
+bool stop_asked(void);
+int stop_exit(void); /* 130 or 143 */
+
+/* ---- input.c ---- */
+
+/* The text of -p, -f, "-" or a piped stdin into out (empty, its ceiling the longest prompt):
+ * valid UTF-8 and not empty. */
+int input_read(struct cli *cli, struct buf *out);
+
+/* ---- members.c: from -m to a session ---- */
+
+struct work {
+    struct cli *cli;
+    struct spec *specs;                 /* [n] */
+    struct packllm_member_spec *member; /* [n], pointing into specs */
+    size_t n;
+    double *fixed; /* [n] for --weights fixed:…, else NULL */
+    struct packllm_params params;
+    struct packllm_session_params session_params;
+    struct packllm_pack *pack;
+    struct packllm_session *session;
+    struct packllm_error err;
+};
+
+/* From the command line to a loaded pack with a session, and the text read (text NULL: none is
+ * wanted). What is wrong with the command line is found first, then with the text, then with the
+ * files; only then something is fetched or loaded. --memory prints the estimate instead. out_go:
+ * whether there is work to do; else the code returned is the command's. work_done in any case. */
+int work_begin(struct work *work, struct cli *cli, struct buf *text, bool *out_go);
+int work_session(struct work *work); /* closes the session, opens another with session_params */
+void work_done(struct work *work);
+
+/* ---- table.c: tables for people ---- */
+
+/* lines into out; terminal: with bars, in colour where fd allows it. */
+void table_weights(struct buf *out, const struct packllm_weights *weights, int fd);
+void table_memory(struct buf *out, const struct work *work, const struct packllm_memory *total,
+                  const struct packllm_memory *members);
+
+struct table_score {
+    double bits_per_byte;
+    const struct packllm_member_score *members; /* [n] */
+    size_t n, best; /* best: the member of the fewest canonical bits/byte */
+    uint64_t bytes, context_bytes, windows, resyncs;
+};
+void table_scores(struct buf *out, const struct table_score *score, int fd);
+
+/* ---- commands ---- */
+
+int cmd_run(struct cli *cli);
+int cmd_weigh(struct cli *cli);
+int cmd_score(struct cli *cli);
+int cmd_models(struct cli *cli);
+int cmd_bench(struct cli *cli);
+int cmd_help(struct cli *cli);
+int cmd_version(struct cli *cli);
+int cmd_completion(struct cli *cli);
+
+/* cmd_models.c: runs the fetch script; EXIT_FINE or the exit code. */
+int models_folder(struct cli *cli);
+int models_fetch(struct cli *cli, const char *const *names, size_t n);
+
+#endif

@@ -1,0 +1,385 @@
+/* cmd_bench.c - `packllm bench`: speed of the members alone and of the pack, from one loaded pack
+ * and in one run, so that the ratios compare like with like.
+ *
+ * overhead = the pack's time per byte / sum over members of their own time per byte - 1, the members
+ * decoding the very bytes that the pack wrote, plainly, one token after another. Extra forwards of
+ * covers therefore count; a member of weight 0 is
+ * not evaluated and not in the sum. glue = share of the pack's time spent outside libllama. Of several
+ * repetitions the fastest of each kind counts. */
+#define PACKLLM_EXPERIMENTAL
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "cli.h"
+#include "common/number.h"
+
+/* Until packllm.h declares it. Time of evaluating the text's canonical tokens that lie behind
+ * context_bytes one by one, by one member, plainly. */
+enum packllm_status packllm_bench_plain(struct packllm_pack *pack, size_t member, const char *text,
+                                        size_t size, size_t context_bytes, double *out_seconds,
+                                        uint64_t *out_tokens, struct packllm_error *err);
+
+/* A text to read where none is given: long enough after repetition, plain English. */
+static const char passage[] =
+    "The harbour lay quiet in the early morning. Two fishing boats had come in during the night, "
+    "and their crews were sorting the catch under a single lamp. An old man with a grey dog walked "
+    "along the wall, counting the steps as he did every day, and stopped where the ferry would "
+    "land "
+    "at nine. He had been a pilot once, and he still read the water before he read the paper: the "
+    "wind was turning, the tide would be late, and by noon there would be rain over the hills. ";
+
+struct row {
+    bool pack;
+    const char *name;
+    char test[NUMBER_TEXT];
+    double tokens, bytes, seconds;
+    double overhead, glue; /* NAN: none */
+    uint64_t context_bytes;
+};
+
+struct bench {
+    struct work *work;
+    const struct buf *given; /* text of the user, may be empty */
+    struct buf text;         /* what is read */
+    size_t n;                /* members */
+    struct row *rows;        /* [n_rows] */
+    size_t n_rows;
+    int64_t repeat;
+};
+
+static double now(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* The first `size` bytes of the text, repeated as often as needed, whole characters. */
+static int make_text(struct bench *bench, size_t size) {
+    const char *from = bench->given->size > 0 ? bench->given->data : passage;
+    size_t length = bench->given->size > 0 ? bench->given->size : sizeof passage - 1;
+    buf_cut(&bench->text, 0);
+    while (bench->text.size < size && !bench->text.failed) {
+        size_t rest = size - bench->text.size;
+        size_t take = length < rest ? length : rest;
+        while (take < length && take > 0 && ((unsigned char)from[take] & 0xc0) == 0x80) {
+            take--;
+        }
+        if (take == 0) {
+            break;
+        }
+        (void)buf_add(&bench->text, from, take);
+    }
+    return bench->text.failed || bench->text.size == 0
+               ? ui_fail(bench->work->cli, EXIT_WORK, "the text cannot be made %zu bytes long",
+                         size)
+               : EXIT_FINE;
+}
+
+static struct row *add_row(struct bench *bench) {
+    struct row *rows = alloc_resize(bench->rows, bench->n_rows + 1, sizeof *rows);
+    if (rows == NULL) {
+        return NULL;
+    }
+    bench->rows = rows;
+    rows[bench->n_rows] =
+        (struct row){.overhead = (double)NAN, .glue = (double)NAN, .seconds = (double)INFINITY};
+    return &rows[bench->n_rows++];
+}
+
+static const char *member_name(const struct bench *bench, size_t member) {
+    return bench->work->specs[member].name;
+}
+
+/* ---- pp: evaluating a prompt ---- */
+
+static int weigh_once(struct bench *bench, struct packllm_weights *out_weights,
+                      double *out_seconds) {
+    struct work *work = bench->work;
+    int code = work_session(work); /* nothing to reuse */
+    if (code != EXIT_FINE) {
+        return code;
+    }
+    double start = now();
+    enum packllm_status status =
+        packllm_session_weigh(work->session, bench->text.data, bench->text.size, &work->err);
+    *out_seconds = now() - start;
+    tty_progress_clear(&work->cli->progress);
+    if (status == PACKLLM_OK) {
+        status = packllm_session_weights(work->session, out_weights);
+    }
+    return status < 0 ? ui_status(work->cli, status, &work->err) : EXIT_FINE;
+}
+
+static int measure_prompt(struct bench *bench, int64_t tokens) {
+    struct packllm_weights weights;
+    double seconds = 0, per_byte = 0;
+    int code = make_text(bench, 1024); /* how many bytes a token has; warms up, too */
+    code = code == EXIT_FINE ? weigh_once(bench, &weights, &seconds) : code;
+    if (code != EXIT_FINE) {
+        return code;
+    }
+    for (size_t i = 0; i < bench->n; i++) {
+        per_byte += (double)weights.members[i].tokens / (double)weights.bytes / (double)bench->n;
+    }
+    double size = per_byte > 0 ? (double)tokens / per_byte : (double)tokens * 4;
+    code = make_text(bench, (size_t)size);
+    size_t first = bench->n_rows;
+    for (size_t i = 0; code == EXIT_FINE && i < bench->n + 1; i++) {
+        struct row *row = add_row(bench);
+        if (row == NULL) {
+            return ui_fail(bench->work->cli, EXIT_WORK, "out of memory");
+        }
+        row->pack = i == bench->n;
+        row->name = row->pack ? "pack" : member_name(bench, i);
+        (void)snprintf(row->test, sizeof row->test, "pp%lld", (long long)tokens);
+    }
+    for (int64_t r = 0; code == EXIT_FINE && r < bench->repeat; r++) {
+        code = weigh_once(bench, &weights, &seconds);
+        for (size_t i = 0; code == EXIT_FINE && i < bench->n; i++) {
+            struct row *row = &bench->rows[first + i];
+            row->bytes = (double)weights.bytes;
+            row->tokens = (double)weights.members[i].tokens;
+            row->seconds = fmin(row->seconds, weights.members[i].seconds);
+        }
+        struct row *pack = &bench->rows[first + bench->n];
+        pack->bytes = (double)bench->text.size;
+        pack->tokens = (double)NAN; /* the members' differ */
+        pack->seconds = fmin(pack->seconds, seconds);
+    }
+    return code;
+}
+
+/* ---- tg: generating ---- */
+
+struct generated {
+    struct buf text; /* prompt and what was written */
+    size_t prompt;   /* bytes */
+    uint64_t tokens;
+    double seconds, inside; /* wall time, time inside libllama */
+    bool *worked;           /* [n], whether the member was evaluated at all (weight above 0) */
+};
+
+static int generate(struct bench *bench, struct generated *out) {
+    struct work *work = bench->work;
+    struct packllm_stats stats;
+    int code = work_session(work);
+    if (code != EXIT_FINE) {
+        return code;
+    }
+    buf_cut(&out->text, 0);
+    (void)buf_add(&out->text, bench->text.data, bench->text.size);
+    out->prompt = bench->text.size;
+    enum packllm_status status =
+        packllm_session_prompt(work->session, bench->text.data, bench->text.size, &work->err);
+    tty_progress_clear(&work->cli->progress);
+    double start = now();
+    while (status >= 0 && status != PACKLLM_FINISHED) {
+        struct packllm_piece piece = {.text = ""};
+        status = packllm_session_step(work->session, &piece, &work->err);
+        if (status >= 0 && piece.size > 0) {
+            (void)buf_add(&out->text, piece.text, piece.size);
+        }
+    }
+    out->seconds = now() - start;
+    if (status >= 0) {
+        status = packllm_session_stats(work->session, &stats, &work->err);
+    }
+    if (status < 0 || stop_asked()) {
+        return ui_status(work->cli, status, &work->err);
+    }
+    out->tokens = stats.tokens;
+    out->inside = 0;
+    for (size_t i = 0; i < stats.n_members; i++) {
+        out->inside += stats.members[i].seconds;
+        out->worked[i] = stats.members[i].weight > 0;
+    }
+    if (out->text.failed || out->text.size == out->prompt) {
+        return ui_fail(work->cli, EXIT_WORK, "bench: the pack wrote nothing after %zu bytes",
+                       out->prompt);
+    }
+    return EXIT_FINE;
+}
+
+static int decode_plain(struct bench *bench, const struct generated *text, size_t member,
+                        struct row *row) {
+    struct work *work = bench->work;
+    double seconds = 0;
+    uint64_t tokens = 0;
+    enum packllm_status status =
+        packllm_bench_plain(work->pack, member, text->text.data, text->text.size, text->prompt,
+                            &seconds, &tokens, &work->err);
+    if (status < 0 || stop_asked()) {
+        return ui_status(work->cli, status, &work->err);
+    }
+    row->bytes = (double)(text->text.size - text->prompt);
+    row->tokens = (double)tokens;
+    row->seconds = fmin(row->seconds, seconds);
+    return EXIT_FINE;
+}
+
+static int add_generation_rows(struct bench *bench, int64_t tokens) {
+    for (size_t i = 0; i < bench->n + 1; i++) {
+        struct row *row = add_row(bench);
+        if (row == NULL) {
+            return ui_fail(bench->work->cli, EXIT_WORK, "out of memory");
+        }
+        row->pack = i == bench->n;
+        row->name = row->pack ? "pack" : member_name(bench, i);
+        row->context_bytes = bench->text.size;
+        (void)snprintf(row->test, sizeof row->test, "tg%lld", (long long)tokens);
+    }
+    return EXIT_FINE;
+}
+
+static int measure_generation(struct bench *bench, int64_t tokens, size_t depth) {
+    struct generated text;
+    buf_init(&text.text, RESULT_CEILING);
+    text.worked = alloc_zero(bench->n, sizeof *text.worked);
+    if (text.worked == NULL) {
+        return ui_fail(bench->work->cli, EXIT_WORK, "out of memory");
+    }
+    size_t first = bench->n_rows;
+    int code = make_text(bench, depth);
+    code = code == EXIT_FINE ? add_generation_rows(bench, tokens) : code;
+    for (int64_t r = 0; code == EXIT_FINE && r < bench->repeat; r++) {
+        code = generate(bench, &text); /* greedy: the same text each time */
+        struct row *pack = &bench->rows[first + bench->n];
+        if (code == EXIT_FINE && text.seconds < pack->seconds) {
+            pack->bytes = (double)(text.text.size - text.prompt);
+            pack->tokens = (double)text.tokens;
+            pack->seconds = text.seconds;
+            pack->glue = 1 - text.inside / text.seconds;
+        }
+        for (size_t i = 0; code == EXIT_FINE && i < bench->n; i++) {
+            code = decode_plain(bench, &text, i, &bench->rows[first + i]);
+        }
+    }
+    if (code == EXIT_FINE) {
+        double alone = 0;
+        struct row *pack = &bench->rows[first + bench->n];
+        for (size_t i = 0; i < bench->n; i++) {
+            const struct row *row = &bench->rows[first + i];
+            alone += text.worked[i] ? row->seconds / row->bytes : 0;
+        }
+        pack->overhead = pack->seconds / pack->bytes / alone - 1;
+    }
+    base_free(text.worked);
+    buf_done(&text.text);
+    return code;
+}
+
+/* ---- the result ---- */
+
+static void print_json_row(struct json *json, const struct row *row) {
+    json_begin_object(json);
+    json_key_text(json, "what", row->pack ? "pack" : "member");
+    json_key_text(json, "name", row->name);
+    json_key_text(json, "test", row->test);
+    json_key_double(json, "tokens_per_s", row->tokens / row->seconds);
+    json_key_double(json, "bytes_per_s", row->bytes / row->seconds);
+    json_key_double(json, "overhead", row->overhead);
+    json_key_double(json, "glue", row->glue);
+    json_key_uint(json, "context_bytes", row->context_bytes);
+    json_key_uint(json, "bytes", (uint64_t)row->bytes);
+    json_key_double(json, "seconds", row->seconds);
+    json_end_object(json);
+}
+
+static void print_table_row(struct buf *out, const struct row *row) {
+    double tokens = row->tokens / row->seconds;
+    tty_pad(out, row->name, 24);
+    (void)buf_printf(out, "  %-6s  %7llu", row->test, (unsigned long long)row->context_bytes);
+    if (isfinite(tokens)) {
+        (void)buf_printf(out, "  %8.1f", tokens);
+    } else {
+        (void)buf_printf(out, "  %8s", "-");
+    }
+    (void)buf_printf(out, "  %8.1f", row->bytes / row->seconds);
+    if (isfinite(row->overhead)) {
+        (void)buf_printf(out, "  %6.1f %%", 100 * row->overhead);
+    }
+    if (isfinite(row->glue)) {
+        (void)buf_printf(out, "  %4.1f %%", 100 * row->glue);
+    }
+    (void)buf_add_text(out, "\n");
+}
+
+static int print(struct bench *bench) {
+    struct buf out;
+    buf_init(&out, RESULT_CEILING);
+    if (!bench->work->cli->json) {
+        (void)buf_printf(&out, "%-24s  %-6s  %7s  %8s  %8s  %8s  %6s\n", "what", "test", "context",
+                         "tokens/s", "bytes/s", "overhead", "glue");
+    }
+    for (size_t i = 0; i < bench->n_rows; i++) {
+        if (bench->work->cli->json) { /* one object a line */
+            struct json json;
+            json_init(&json, &out);
+            print_json_row(&json, &bench->rows[i]);
+            (void)buf_add_text(&out, "\n");
+        } else {
+            print_table_row(&out, &bench->rows[i]);
+        }
+    }
+    int code = output_buf(bench->work->cli, &out);
+    buf_done(&out);
+    return code;
+}
+
+/* --n-depth: whole numbers parted by commas. Measures each, or only checks them. */
+static int each_depth(struct bench *bench, struct cli *cli) {
+    const char *list = opt_text(&cli->args, OPT_N_DEPTH);
+    int code = EXIT_FINE;
+    for (const char *p = list; p != NULL && code == EXIT_FINE;) {
+        char one[32] = "";
+        int64_t depth = 0;
+        size_t size = strcspn(p, ",");
+        if (size < sizeof one) {
+            memcpy(one, p, size);
+            one[size] = '\0';
+        }
+        if (number_int(one, &depth) != NUMBER_OK || depth < 1 || depth > PROMPT_CEILING) {
+            return ui_fail(cli, EXIT_USE, "--n-depth %s: '%.*s' is not a whole number from 1 to %d",
+                           list, (int)(size < 64 ? size : 64), p, PROMPT_CEILING);
+        }
+        if (bench != NULL) {
+            code = measure_generation(bench, opt_int(&cli->args, OPT_N_GEN), (size_t)depth);
+        }
+        p = p[size] == ',' ? p + size + 1 : NULL;
+    }
+    return code;
+}
+
+int cmd_bench(struct cli *cli) {
+    struct work work;
+    struct buf text;
+    bool going = false;
+    int code = each_depth(NULL, cli);
+    if (code != EXIT_FINE) {
+        return code;
+    }
+    bool given = cli->args.n_operands > 0 || opt_set(&cli->args, OPT_PROMPT) ||
+                 opt_set(&cli->args, OPT_FILE);
+    buf_init(&text, PROMPT_CEILING);
+    code = work_begin(&work, cli, given ? &text : NULL, &going);
+    if (going) {
+        struct bench bench = {.work = &work, .given = &text, .n = work.n};
+        bench.repeat = opt_int(&cli->args, OPT_REPEAT);
+        buf_init(&bench.text, PROMPT_CEILING);
+        work.session_params.max_tokens = opt_int(&cli->args, OPT_N_GEN);
+        work.session_params.sampling.temp = 0;
+        work.session_params.sampling.ignore_eos = true;
+        code = measure_prompt(&bench, opt_int(&cli->args, OPT_N_PROMPT));
+        code = code == EXIT_FINE ? each_depth(&bench, cli) : code;
+        code = code == EXIT_FINE ? print(&bench) : code;
+        base_free(bench.rows);
+        buf_done(&bench.text);
+    }
+    work_done(&work);
+    buf_done(&text);
+    return code;
+}

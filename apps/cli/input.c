@@ -1,0 +1,101 @@
+/* input.c - the text: -p, -f, "-" or a pipe; every byte as it stands, up to a ceiling. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/utf8.h"
+#include "cli.h"
+
+static int read_all(struct cli *cli, int fd, const char *name, struct buf *out) {
+    char chunk[1 << 16];
+    for (;;) {
+        ssize_t n = read(fd, chunk, sizeof chunk);
+        if (n == 0) {
+            return EXIT_FINE;
+        }
+        if (n < 0) {
+            if (stop_asked()) {
+                return stop_exit();
+            }
+            if (errno == EINTR) {
+                continue;
+            }
+            return ui_fail(cli, EXIT_WORK, "cannot read %s: %s", name, strerror(errno));
+        }
+        if (!buf_add(out, chunk, (size_t)n)) {
+            return ui_fail(cli, EXIT_WORK, "%s is longer than %d MiB, the most a prompt may have",
+                           name, PROMPT_CEILING >> 20);
+        }
+    }
+}
+
+static int read_file(struct cli *cli, const char *path, struct buf *out) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return ui_fail(cli, EXIT_WORK, "cannot open '%s': %s", path, strerror(errno));
+    }
+    struct stat st;
+    int code;
+    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+        code = ui_fail(cli, EXIT_WORK, "'%s' is a directory; -f wants a file of text", path);
+    } else {
+        char name[512];
+        (void)snprintf(name, sizeof name, "'%s'", path);
+        code = read_all(cli, fd, name, out);
+    }
+    (void)close(fd);
+    return code;
+}
+
+static bool from_stdin(const struct cli *cli) {
+    return cli->args.n_operands == 1 && strcmp(cli->args.operands[0], "-") == 0;
+}
+
+/* Found here before models are loaded, so that the word comes at once. */
+static int check(struct cli *cli, const struct buf *text) {
+    if (text->size == 0) {
+        return ui_fail(cli, EXIT_WORK, "the prompt is empty");
+    }
+    size_t good = utf8_check(text->data, text->size);
+    if (good < text->size) {
+        return ui_fail(cli, EXIT_WORK,
+                       "the prompt is not valid UTF-8: byte 0x%02x at offset %zu of %zu",
+                       (unsigned)(unsigned char)text->data[good], good, text->size);
+    }
+    return EXIT_FINE;
+}
+
+int input_read(struct cli *cli, struct buf *out) {
+    const struct args_value *prompt = &cli->args.values[OPT_PROMPT];
+    const struct args_value *file = &cli->args.values[OPT_FILE];
+    int code = EXIT_FINE;
+    if (cli->args.n_operands == 1 && !from_stdin(cli)) {
+        return ui_fail(cli, EXIT_USE,
+                       "unexpected argument '%s'; a text is given with -p TEXT or -f FILE",
+                       cli->args.operands[0]);
+    }
+    int flags = (prompt->set && prompt->source == ARGS_FLAGS ? 1 : 0) +
+                (file->set && file->source == ARGS_FLAGS ? 1 : 0) + (from_stdin(cli) ? 1 : 0);
+    if (flags > 1) {
+        return ui_fail(cli, EXIT_USE, "only one of -p, -f and - can give the text");
+    }
+    bool by_flag = flags == 1; /* which beats the environment */
+    if (from_stdin(cli)) {
+        code = read_all(cli, STDIN_FILENO, "standard input", out);
+    } else if (file->set && (!by_flag || file->source == ARGS_FLAGS)) {
+        code = strcmp(file->text, "-") == 0 ? read_all(cli, STDIN_FILENO, "standard input", out)
+                                            : read_file(cli, file->text, out);
+    } else if (prompt->set) {
+        if (!buf_add_text(out, prompt->text)) {
+            code = ui_fail(cli, EXIT_WORK, "the prompt is too long");
+        }
+    } else if (isatty(STDIN_FILENO) == 1) {
+        return ui_fail(cli, EXIT_USE, "no prompt: give -p TEXT or -f FILE, or pipe one in");
+    } else {
+        code = read_all(cli, STDIN_FILENO, "standard input", out);
+    }
+    return code == EXIT_FINE ? check(cli, out) : code;
+}

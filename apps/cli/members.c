@@ -1,0 +1,448 @@
+/* members.c - from the command line to a pack and a session: names to files (the default pack is
+ * fetched on first use), options to parameters. What is wrong with the command line is found before
+ * anything is fetched, and what is wrong with files before anything is loaded. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/alloc.h"
+#include "base/status.h"
+#include "cli.h"
+#include "common/cache.h"
+#include "common/nearest.h"
+#include "common/number.h"
+
+static const struct args_value *value(const struct work *work, enum option option) {
+    return &work->cli->args.values[option];
+}
+
+static int failed(struct work *work, enum packllm_status status) {
+    return ui_status(work->cli, status, &work->err);
+}
+
+/* ---- names to files ---- */
+
+static bool set_text(char **out_text, const char *text, size_t size) {
+    char *copy = alloc_text(text, size);
+    if (copy != NULL) {
+        base_free(*out_text);
+        *out_text = copy;
+    }
+    return copy != NULL;
+}
+
+/* The name that results call it: given, the cache's, or the file's without .gguf. */
+static bool set_name(struct spec *spec, const char *known) {
+    if (spec->name != NULL) {
+        return true;
+    }
+    const char *slash = strrchr(spec->path, '/');
+    const char *name = known != NULL ? known : slash != NULL ? slash + 1 : spec->path;
+    size_t size = strlen(name);
+    if (known == NULL && size > 5 && strcmp(name + size - 5, ".gguf") == 0) {
+        size -= 5;
+    }
+    return set_text(&spec->name, name, size);
+}
+
+static int no_such(struct work *work, const char *name, int why) {
+    struct cache_list list;
+    struct nearest nearest;
+    int code = EXIT_WORK;
+    nearest_init(&nearest, name);
+    if (strchr(name, '/') == NULL &&
+        cache_list_read(&list, work->cli->folder.data, NULL) == PACKLLM_OK) {
+        for (size_t i = 0; i < list.n; i++) {
+            nearest_offer(&nearest, list.models[i].name);
+        }
+        if (nearest.best != NULL) {
+            (void)ui_fail(work->cli, code, "-m %s: no such file or model, did you mean '%s'?", name,
+                          nearest.best);
+        }
+        cache_list_done(&list);
+    }
+    if (nearest.best == NULL) {
+        (void)ui_fail(work->cli, code, "-m %s: %s; packllm models list shows the cached models",
+                      name, why == ENOENT ? "no such file or model" : strerror(why));
+    }
+    return code;
+}
+
+/* spec->path is a path or a name; it becomes the path. */
+static int locate(struct work *work, struct spec *spec) {
+    struct cli *cli = work->cli;
+    struct stat st;
+    const char *written = spec->path;
+    if (stat(written, &st) == 0 && cache_find_default(written) == NULL) {
+        if (S_ISDIR(st.st_mode)) {
+            return ui_fail(cli, EXIT_WORK, "-m %s: this is a directory; a GGUF file is wanted",
+                           written);
+        }
+        return set_name(spec, NULL) ? EXIT_FINE : ui_fail(cli, EXIT_WORK, "out of memory");
+    }
+    int why = errno;
+    struct buf path;
+    buf_init(&path, 1 << 16);
+    int code = EXIT_FINE;
+    enum cache_state state = cache_find(cli->folder.data, written, &path);
+    if (state == CACHE_UNKNOWN) {
+        code = no_such(work, written, why);
+    } else if (state == CACHE_MISSING) {
+        code = models_fetch(cli, &written, 1);
+    }
+    if (code == EXIT_FINE) {
+        const struct cache_default *known = cache_find_default(written);
+        if (path.failed || !set_name(spec, known != NULL ? known->name : NULL) ||
+            !set_text(&spec->path, path.data, path.size)) {
+            code = ui_fail(cli, EXIT_WORK, "out of memory");
+        }
+    }
+    buf_done(&path);
+    return code;
+}
+
+static int read_specs(struct work *work) {
+    const struct args_value *models = value(work, OPT_MODEL);
+    size_t wanted = models->n > 0 ? models->n : n_cache_defaults;
+    work->specs = alloc_zero(wanted, sizeof *work->specs);
+    work->member = alloc_zero(wanted, sizeof *work->member);
+    if (work->specs == NULL || work->member == NULL) {
+        return ui_fail(work->cli, EXIT_WORK, "out of memory");
+    }
+    for (size_t i = 0; i < wanted; i++) {
+        const char *text = models->n > 0 ? models->list[i] : cache_defaults[i].name;
+        enum packllm_status status = spec_read(&work->specs[i], text, &work->err);
+        if (status != PACKLLM_OK) {
+            return failed(work, status);
+        }
+        work->n++;
+    }
+    return EXIT_FINE;
+}
+
+static int locate_all(struct work *work) {
+    /* First what needs no fetching: what is missing for good is said before a download. */
+    for (int fetch = 0; fetch < 2; fetch++) {
+        for (size_t i = 0; i < work->n; i++) {
+            struct spec *spec = &work->specs[i];
+            bool is_default = cache_find_default(spec->path) != NULL;
+            int code = is_default == (fetch != 0) ? locate(work, spec) : EXIT_FINE;
+            if (code != EXIT_FINE) {
+                return code;
+            }
+        }
+    }
+    for (size_t i = 0; i < work->n; i++) {
+        work->member[i] = work->specs[i].member;
+        work->member[i].path = work->specs[i].path;
+        work->member[i].name = work->specs[i].name;
+    }
+    return EXIT_FINE;
+}
+
+/* ---- options to parameters ---- */
+
+static int read_fixed(struct work *work, const char *text) {
+    struct cli *cli = work->cli;
+    double sum = 0;
+    size_t n = 0;
+    work->fixed = alloc_zero(work->n, sizeof *work->fixed);
+    if (work->fixed == NULL) {
+        return ui_fail(cli, EXIT_WORK, "out of memory");
+    }
+    for (const char *p = text; p != NULL; n++) {
+        char one[64];
+        const char *comma = strchr(p, ',');
+        size_t size = comma != NULL ? (size_t)(comma - p) : strlen(p);
+        double weight = -1;
+        if (size < sizeof one) {
+            memcpy(one, p, size);
+            one[size] = '\0';
+        }
+        if (size >= sizeof one || number_double(one, &weight) != NUMBER_OK || weight < 0 ||
+            weight > 1e9) {
+            return ui_fail(cli, EXIT_USE,
+                           "--weights fixed:%s: '%.*s' is not a weight; numbers from 0 to 1 are "
+                           "wanted, parted by commas",
+                           text, (int)(size < 64 ? size : 64), p);
+        }
+        if (n < work->n) {
+            work->fixed[n] = weight;
+        }
+        sum += weight;
+        p = comma != NULL ? comma + 1 : NULL;
+    }
+    if (n != work->n) {
+        return ui_fail(cli, EXIT_USE, "--weights fixed:%s: %zu weights for %zu members", text, n,
+                       work->n);
+    }
+    if (!(sum > 0)) {
+        return ui_fail(cli, EXIT_USE, "--weights fixed:%s: at least one must be above 0", text);
+    }
+    return EXIT_FINE;
+}
+
+static int read_weigher(struct work *work) {
+    static const enum packllm_weigher weighers[] = {PACKLLM_WEIGH_EXACT, PACKLLM_WEIGH_SIM,
+                                                    PACKLLM_WEIGH_UNIFORM, PACKLLM_WEIGH_TOP1};
+    const char *text = value(work, OPT_WEIGHTS)->text;
+    if (strncmp(text, "fixed:", 6) == 0) {
+        work->session_params.weigher = PACKLLM_WEIGH_FIXED;
+        int code = read_fixed(work, text + 6);
+        work->session_params.fixed = work->fixed;
+        return code;
+    }
+    for (size_t i = 0; i < sizeof weighers / sizeof weighers[0]; i++) {
+        if (strcmp(text, packllm_weigher_name(weighers[i])) == 0) {
+            work->session_params.weigher = weighers[i];
+        }
+    }
+    return EXIT_FINE;
+}
+
+static bool name_is(const struct spec *spec, const char *name) {
+    if (spec->name != NULL) {
+        return strcmp(spec->name, name) == 0;
+    }
+    return strcmp(spec->path, name) == 0;
+}
+
+/* --tokenizer: a member's name, or its number from 0. */
+static int read_display(struct work *work) {
+    const char *name = value(work, OPT_TOKENIZER)->text;
+    int64_t number = 0;
+    if (name == NULL) {
+        return EXIT_FINE;
+    }
+    struct nearest nearest;
+    nearest_init(&nearest, name);
+    for (size_t i = 0; i < work->n; i++) {
+        if (name_is(&work->specs[i], name)) {
+            work->session_params.display = (int32_t)i;
+            return EXIT_FINE;
+        }
+        nearest_offer(&nearest, work->specs[i].name);
+    }
+    if (number_int(name, &number) == NUMBER_OK && number >= 0 && number < (int64_t)work->n) {
+        work->session_params.display = (int32_t)number;
+        return EXIT_FINE;
+    }
+    return ui_fail(work->cli, EXIT_USE,
+                   "--tokenizer: '%s' is neither a member's name nor a number from 0 to %zu; the "
+                   "%s member is '%s'",
+                   name, work->n - 1, nearest.best != NULL ? "nearest" : "first",
+                   nearest.best != NULL ? nearest.best : work->specs[0].name);
+}
+
+static void read_sampling(struct work *work) {
+    const struct args *args = &work->cli->args;
+    struct packllm_sampling *sampling = &work->session_params.sampling;
+    if ((args->command->bit & args->table->options[OPT_TEMP].commands) == 0) {
+        return;
+    }
+    sampling->temp = opt_double(args, OPT_TEMP);
+    sampling->top_k = (int32_t)opt_int(args, OPT_TOP_K);
+    sampling->top_p = opt_double(args, OPT_TOP_P);
+    sampling->min_p = opt_double(args, OPT_MIN_P);
+    sampling->repeat_penalty = opt_double(args, OPT_REPEAT_PENALTY);
+    sampling->repeat_last_n = (int32_t)opt_int(args, OPT_REPEAT_LAST_N);
+    sampling->presence_penalty = opt_double(args, OPT_PRESENCE_PENALTY);
+    sampling->frequency_penalty = opt_double(args, OPT_FREQUENCY_PENALTY);
+    sampling->ignore_eos = opt_set(args, OPT_IGNORE_EOS);
+    sampling->seed = args->values[OPT_SEED].u;
+    if (args->values[OPT_SEED].given_minus_one) {
+        FILE *random = fopen("/dev/urandom", "rb");
+        if (random == NULL || fread(&sampling->seed, sizeof sampling->seed, 1, random) != 1) {
+            sampling->seed = (uint64_t)(uintptr_t)&sampling;
+        }
+        sampling->seed >>= 11; /* exact in every reader of JSON */
+        if (random != NULL) {
+            (void)fclose(random);
+        }
+    }
+    work->session_params.max_tokens = opt_int(args, OPT_N_PREDICT);
+    work->session_params.stop = args->values[OPT_STOP].list;
+    work->session_params.n_stop = args->values[OPT_STOP].n;
+    work->session_params.why = opt_set(args, OPT_WHY);
+}
+
+static bool on_load(void *data, int member, double share) {
+    struct work *work = data;
+    const char *name = member >= 0 && (size_t)member < work->n ? work->specs[member].name : "";
+    tty_progress_show(&work->cli->progress, "loading", name, share);
+    return !stop_asked();
+}
+
+static void on_read(void *data, int member, double share) {
+    struct work *work = data;
+    const char *name = member >= 0 && (size_t)member < work->n ? work->specs[member].name : "";
+    tty_progress_show(&work->cli->progress, "reading", name, share);
+}
+
+static void on_log(void *data, int level, const char *line) {
+    struct work *work = data;
+    enum ui_level levels[] = {UI_DEBUG, UI_DEBUG, UI_INFO, UI_WARN, UI_ERROR};
+    struct buf text, safe;
+    buf_init(&text, 1 << 16);
+    buf_init(&safe, 1 << 16);
+    size_t size = strlen(line);
+    while (size > 0 && (line[size - 1] == '\n' || line[size - 1] == '\r')) {
+        size--;
+    }
+    tty_safe(&safe, line, size, true);
+    if (buf_printf(&text, "libllama: %s", safe.data != NULL ? safe.data : "")) {
+        enum ui_level at = levels[level >= 0 && level <= 4 ? level : 0];
+        ui_line(work->cli, work->cli->log_json ? at : UI_DEBUG, text.data);
+    }
+    buf_done(&safe);
+    buf_done(&text);
+}
+
+static int read_params(struct work *work) {
+    const struct args *args = &work->cli->args;
+    work->params = packllm_params_default();
+    work->params.n_ctx = (uint32_t)opt_int(args, OPT_CTX_SIZE);
+    work->params.n_threads = (int32_t)opt_int(args, OPT_THREADS);
+    work->params.n_gpu_layers = (int32_t)opt_int(args, OPT_N_GPU_LAYERS);
+    work->params.progress = on_load;
+    work->params.progress_data = work;
+    if (opt_set(args, OPT_VERBOSE)) {
+        work->params.log = on_log;
+        work->params.log_data = work;
+    }
+    work->session_params = packllm_session_params_default();
+    struct packllm_session_params *session = &work->session_params;
+    session->pool =
+        strcmp(opt_text(args, OPT_POOL), "linear") == 0 ? PACKLLM_POOL_LINEAR : PACKLLM_POOL_LOG;
+    session->shrink = opt_double(args, OPT_SHRINK);
+    session->tau = opt_double(args, OPT_TAU);
+    session->epsilon = opt_double(args, OPT_EPSILON);
+    const char *choose = opt_text(args, OPT_CHOOSE);
+    session->choose = choose != NULL && strcmp(choose, "bytes") == 0 ? PACKLLM_CHOOSE_BYTES
+                                                                     : PACKLLM_CHOOSE_TOKENS;
+    session->progress = on_read;
+    session->progress_data = work;
+    read_sampling(work);
+    return read_weigher(work);
+}
+
+/* ---- steps ---- */
+
+static void memory_json(struct json *json, const struct packllm_memory *memory) {
+    json_key_uint(json, "weights", memory->weights);
+    json_key_uint(json, "kv", memory->kv);
+    json_key_uint(json, "buffers", memory->buffers);
+    json_key_uint(json, "total", memory->total);
+}
+
+static int print_memory(struct work *work) {
+    struct packllm_memory total = {0};
+    struct packllm_memory *members = alloc_zero(work->n, sizeof *members);
+    if (members == NULL) {
+        return ui_fail(work->cli, EXIT_WORK, "out of memory");
+    }
+    struct buf out;
+    buf_init(&out, RESULT_CEILING);
+    int code;
+    enum packllm_status status =
+        packllm_pack_memory(work->member, work->n, &work->params, &total, members, &work->err);
+    if (status != PACKLLM_OK) {
+        code = failed(work, status);
+    } else if (work->cli->json) {
+        struct json json;
+        json_init(&json, &out);
+        json_begin_object(&json);
+        memory_json(&json, &total);
+        json_key(&json, "available");
+        if (total.available > 0) {
+            json_uint(&json, total.available);
+        } else {
+            json_null(&json);
+        }
+        json_key(&json, "members");
+        json_begin_array(&json);
+        for (size_t i = 0; i < work->n; i++) {
+            json_begin_object(&json);
+            json_key_text(&json, "name", work->specs[i].name);
+            memory_json(&json, &members[i]);
+            json_end_object(&json);
+        }
+        json_end_array(&json);
+        json_end_object(&json);
+        code = output_json(work->cli, &out);
+    } else {
+        table_memory(&out, work, &total, members);
+        code = output_buf(work->cli, &out);
+    }
+    buf_done(&out);
+    base_free(members);
+    return code;
+}
+
+static int open_pack(struct work *work) {
+    enum packllm_status status =
+        packllm_pack_open(&work->pack, work->member, work->n, &work->params, &work->err);
+    tty_progress_clear(&work->cli->progress);
+    if (status != PACKLLM_OK) {
+        return failed(work, status);
+    }
+    return work_session(work);
+}
+
+int work_begin(struct work *work, struct cli *cli, struct buf *text, bool *out_go) {
+    *work = (struct work){.cli = cli};
+    *out_go = false;
+    bool memory = opt_set(&cli->args, OPT_MEMORY);
+    int code = models_folder(cli);
+    if (code == EXIT_FINE) {
+        code = read_specs(work);
+    }
+    if (code == EXIT_FINE) {
+        code = read_params(work);
+    }
+    if (code == EXIT_FINE && !memory && text != NULL) {
+        code = input_read(cli, text);
+    }
+    if (code == EXIT_FINE) {
+        code = locate_all(work);
+    }
+    if (code == EXIT_FINE) {
+        code = read_display(work);
+    }
+    if (code == EXIT_FINE && memory) {
+        return print_memory(work);
+    }
+    if (code == EXIT_FINE) {
+        code = open_pack(work);
+    }
+    *out_go = code == EXIT_FINE;
+    return code;
+}
+
+int work_session(struct work *work) {
+    stop_session(NULL);
+    packllm_session_close(work->session);
+    work->session = NULL;
+    enum packllm_status status =
+        packllm_session_open(&work->session, work->pack, &work->session_params, &work->err);
+    if (status != PACKLLM_OK) {
+        return failed(work, status);
+    }
+    stop_session(work->session);
+    return stop_asked() ? stop_exit() : EXIT_FINE;
+}
+
+void work_done(struct work *work) {
+    stop_session(NULL);
+    tty_progress_clear(&work->cli->progress);
+    packllm_session_close(work->session);
+    packllm_pack_close(work->pack);
+    for (size_t i = 0; i < work->n; i++) {
+        spec_done(&work->specs[i]);
+    }
+    base_free(work->specs);
+    base_free(work->member);
+    base_free(work->fixed);
+    *work = (struct work){.cli = work->cli};
+}

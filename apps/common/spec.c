@@ -1,0 +1,152 @@
+/* spec.c - see spec.h. */
+#include "common/spec.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/alloc.h"
+#include "base/status.h"
+#include "common/nearest.h"
+#include "common/number.h"
+
+enum setting { NAME, PRIOR, CAP, NGL, CONTEXT, LATER };
+static const struct {
+    const char *key;
+    enum setting setting;
+} settings[] = {
+    {"name", NAME}, {"prior", PRIOR},   {"cap", CAP},    {"ngl", NGL},
+    {"c", CONTEXT}, {"threads", LATER}, {"lora", LATER}, {"model", LATER},
+};
+enum { N_SETTINGS = sizeof settings / sizeof settings[0] };
+
+static enum packllm_status unknown_key(const char *text, const char *key,
+                                       struct packllm_error *err) {
+    struct nearest nearest;
+    nearest_init(&nearest, key);
+    for (size_t i = 0; i < N_SETTINGS; i++) {
+        if (settings[i].setting != LATER) {
+            nearest_offer(&nearest, settings[i].key);
+        }
+    }
+    if (nearest.best != NULL) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                    "-m %s: unknown setting '%s', did you mean '%s'?", text, key, nearest.best);
+    }
+    return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                "-m %s: unknown setting '%s'; there are name=, prior=, cap=, ngl= and c=", text,
+                key);
+}
+
+static enum packllm_status range(const char *text, const char *key, const char *value,
+                                 const char *wanted, struct packllm_error *err) {
+    return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "-m %s: %s=%s: %s is wanted", text, key,
+                value, wanted);
+}
+
+static enum packllm_status read_setting(struct spec *spec, const char *text, enum setting setting,
+                                        const char *key, const char *value,
+                                        struct packllm_error *err) {
+    double number = 0;
+    int64_t whole = 0;
+    switch (setting) {
+    case NAME:
+        if (*value == '\0') {
+            return range(text, key, value, "a name", err);
+        }
+        base_free(spec->name);
+        spec->name = alloc_text(value, strlen(value));
+        return spec->name != NULL ? PACKLLM_OK : fail_memory(err, strlen(value));
+    case PRIOR:
+        if (number_double(value, &number) != NUMBER_OK || !(number > 0) || number > 1e9) {
+            return range(text, key, value, "a number above 0, at most 1e9", err);
+        }
+        spec->member.prior = number;
+        return PACKLLM_OK;
+    case CAP:
+        if (number_double(value, &number) != NUMBER_OK || !(number > 0) || number > 1) {
+            return range(text, key, value, "a number above 0, at most 1", err);
+        }
+        spec->member.cap = number;
+        return PACKLLM_OK;
+    case NGL:
+        if (number_int(value, &whole) != NUMBER_OK || whole < 0 || whole > 9999) {
+            return range(text, key, value, "a whole number from 0 to 9999", err);
+        }
+        spec->member.n_gpu_layers = (int32_t)whole;
+        return PACKLLM_OK;
+    case CONTEXT:
+        if (number_int(value, &whole) != NUMBER_OK || whole < 0 || whole > 16777216) {
+            return range(text, key, value, "a whole number from 0 to 16777216", err);
+        }
+        spec->member.n_ctx = (uint32_t)whole;
+        return PACKLLM_OK;
+    case LATER:
+        break;
+    }
+    return fail(err, PACKLLM_E_UNSUPPORTED, PACKLLM_NO_MEMBER,
+                "-m %s: the setting %s= is not in this version yet", text, key);
+}
+
+static enum packllm_status read_settings(struct spec *spec, const char *text, char *rest,
+                                         struct packllm_error *err) {
+    while (rest != NULL) {
+        char *key = rest, *comma = strchr(rest, ',');
+        rest = comma != NULL ? comma + 1 : NULL;
+        if (comma != NULL) {
+            *comma = '\0';
+        }
+        char *equals = strchr(key, '=');
+        if (equals == NULL) {
+            return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                        "-m %s: '%s' is not key=value; a SPEC is PATH[,key=value...]", text, key);
+        }
+        *equals = '\0';
+        size_t i = 0;
+        while (i < N_SETTINGS && strcmp(settings[i].key, key) != 0) {
+            i++;
+        }
+        if (i == N_SETTINGS) {
+            return unknown_key(text, key, err);
+        }
+        enum packllm_status status =
+            read_setting(spec, text, settings[i].setting, key, equals + 1, err);
+        if (status != PACKLLM_OK) {
+            return status;
+        }
+    }
+    return PACKLLM_OK;
+}
+
+enum packllm_status spec_read(struct spec *spec, const char *text, struct packllm_error *err) {
+    *spec = (struct spec){.member = packllm_member_spec_default()};
+    if (strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0) {
+        return fail(err, PACKLLM_E_UNSUPPORTED, PACKLLM_NO_MEMBER,
+                    "-m %s: remote members are not in this version yet", text);
+    }
+    spec->path = alloc_text(text, strlen(text));
+    if (spec->path == NULL) {
+        return fail_memory(err, strlen(text));
+    }
+    /* A file may have commas in its name: what exists as it stands is a path. */
+    struct stat st;
+    char *comma = stat(text, &st) == 0 ? NULL : strchr(spec->path, ',');
+    enum packllm_status status = PACKLLM_OK;
+    if (comma != NULL) {
+        *comma = '\0';
+        status = read_settings(spec, text, comma + 1, err);
+    }
+    if (status == PACKLLM_OK && *spec->path == '\0') {
+        status = fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                      "-m: '%s' names no model; a SPEC is PATH[,key=value...]", text);
+    }
+    if (status != PACKLLM_OK) {
+        spec_done(spec);
+    }
+    return status;
+}
+
+void spec_done(struct spec *spec) {
+    base_free(spec->path);
+    base_free(spec->name);
+    *spec = (struct spec){0};
+}

@@ -1,0 +1,19 @@
+/* spec.h - reads `-m SPEC`: a path or a name, then comma-separated settings. Whether the file is
+ * there is not asked here. */
+#ifndef COMMON_SPEC_H
+#define COMMON_SPEC_H
+
+#include "packllm/packllm.h"
+
+struct spec {
+    char *path;                        /* a path or a name, as written */
+    char *name;                        /* NULL: none given */
+    struct packllm_member_spec member; /* its path and name stay NULL */
+};
+
+/* E_ARG: an unknown setting (with the nearest), a value out of range; E_UNSUPPORTED: a setting or
+ * kind of member that comes with a later version. */
+enum packllm_status spec_read(struct spec *spec, const char *text, struct packllm_error *err);
+void spec_done(struct spec *spec);
+
+#endif

@@ -1,0 +1,389 @@
+/* packllm.h - fuse several language models at test time. The only public header.
+ *
+ * A *pack* holds the members (models, shared, does not change); a *session* is one timeline of
+ * text: the members' KV caches, their covers, the weights lambda, the sampler. Steps are pulled:
+ *
+ *     struct packllm_pack *pack = NULL;
+ *     struct packllm_session *session = NULL;
+ *     struct packllm_piece piece;
+ *     struct packllm_error err;
+ *     enum packllm_status s = packllm_pack_open(&pack, specs, n, NULL, &err);
+ *     if (s == PACKLLM_OK) s = packllm_session_open(&session, pack, NULL, &err);
+ *     if (s == PACKLLM_OK) s = packllm_session_prompt(session, text, strlen(text), &err);
+ *     while (s >= 0 && (s = packllm_session_step(session, &piece, &err)) == PACKLLM_PIECE) {
+ *         fwrite(piece.text, 1, piece.size, stdout);
+ *     }
+ *
+ * Rules that hold everywhere
+ *   - A function returns a status: 0 fine, > 0 progress, < 0 an error; then *err, if given, says
+ *     which member and what, in one line. `out_*` is written only on success.
+ *   - Text is UTF-8 bytes with a length; offsets and lengths count bytes. A NUL is a byte of text.
+ *   - Units: nats inside (objective, gap, log-probabilities), bits per byte where named so.
+ *   - close functions take NULL. Nothing is printed, nothing is global, no signal is touched.
+ *   - Threads: a pack may be shared by sessions of several threads for reading, but libllama
+ *     decodes of one pack must not overlap: drive the sessions of one pack from one thread.
+ *     packllm_session_cancel may be called from any thread (and from a signal handler).
+ *
+ * The method is PackLLM (arXiv 2404.11531), fused in bytes: docs/math.md.
+ */
+#ifndef PACKLLM_H
+#define PACKLLM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define PACKLLM_API __attribute__((visibility("default")))
+#else
+#define PACKLLM_API
+#endif
+
+#define PACKLLM_VERSION "0.1.0"
+
+/* The events of a byte distribution: 0..255 a byte, PACKLLM_EVENT_END the end of the text. */
+#define PACKLLM_EVENT_END 256
+#define PACKLLM_EVENTS 257
+
+/* ---- statuses ------------------------------------------------------------------------------ */
+
+/* One list: name, value, what it means (packllm_status_text). */
+#define PACKLLM_STATUSES(X)                                                                        \
+    X(PACKLLM_OK, 0, "fine")                                                                       \
+    X(PACKLLM_PIECE, 1, "a piece of text was produced")                                            \
+    X(PACKLLM_FINISHED, 2, "generation has ended: see packllm_session_finish")                     \
+    X(PACKLLM_E_ARG, -1, "wrong use: an argument is out of its range")                             \
+    X(PACKLLM_E_MEMORY, -2, "not enough memory")                                                   \
+    X(PACKLLM_E_IO, -3, "a file could not be read or written")                                     \
+    X(PACKLLM_E_MODEL, -4, "a model cannot be used")                                               \
+    X(PACKLLM_E_CONTEXT, -5, "the text does not fit a member's context")                           \
+    X(PACKLLM_E_TEXT, -6, "the text is not usable: empty, or not valid UTF-8")                     \
+    X(PACKLLM_E_CANCELLED, -7, "cancelled by packllm_session_cancel")                              \
+    X(PACKLLM_E_UNSUPPORTED, -8, "not supported by this version or this member")                   \
+    X(PACKLLM_E_INTERNAL, -9, "a bug in packllm: please report it")
+
+enum packllm_status {
+#define X(name, value, text) name = value,
+    PACKLLM_STATUSES(X)
+#undef X
+};
+
+#define PACKLLM_NO_MEMBER (-1)
+
+struct packllm_error {
+    enum packllm_status status;
+    int member;         /* index of the member it is about, or PACKLLM_NO_MEMBER */
+    char message[1024]; /* one line, UTF-8, NUL-terminated: what, where, and what to do */
+};
+
+PACKLLM_API const char *packllm_version(void);
+PACKLLM_API const char *packllm_status_text(enum packllm_status status);
+
+/* ---- names of methods: one list each, for parsers, help texts and results ------------------- */
+
+enum packllm_pool { PACKLLM_POOL_LOG, PACKLLM_POOL_LINEAR };
+enum packllm_weigher {
+    PACKLLM_WEIGH_EXACT,   /* certified optimum of the prompt's objective (docs/math.md) */
+    PACKLLM_WEIGH_SIM,     /* softmax(-NLL / tau), the paper's similarity weights */
+    PACKLLM_WEIGH_UNIFORM, /* 1 / K */
+    PACKLLM_WEIGH_TOP1,    /* the member of the lowest bits/byte alone */
+    PACKLLM_WEIGH_FIXED    /* given by the caller */
+};
+enum packllm_choose { PACKLLM_CHOOSE_TOKENS, PACKLLM_CHOOSE_BYTES };
+enum packllm_finish { PACKLLM_FINISH_NONE, PACKLLM_FINISH_STOP, PACKLLM_FINISH_LENGTH, PACKLLM_FINISH_END };
+
+/* "log", "exact", "stop", … ; NULL for a value outside the enum. */
+PACKLLM_API const char *packllm_pool_name(enum packllm_pool pool);
+PACKLLM_API const char *packllm_weigher_name(enum packllm_weigher weigher);
+PACKLLM_API const char *packllm_finish_name(enum packllm_finish finish);
+
+/* ---- pack ---------------------------------------------------------------------------------- */
+
+struct packllm_pack;
+
+/* One member. Zero fields mean the default: use packllm_member_spec_default() and change fields. */
+struct packllm_member_spec {
+    const char *path;     /* a GGUF file */
+    const char *name;     /* how results and errors call it; NULL = the file's name without .gguf */
+    uint32_t n_ctx;       /* context in tokens; 0 = the pack's */
+    int32_t n_gpu_layers; /* layers on a GPU; -1 = the pack's */
+    double prior;         /* relative prior weight, > 0; 1 by default */
+    double cap;           /* upper bound of its weight, in (0, 1]; 1 by default */
+};
+
+struct packllm_params {
+    uint32_t n_ctx;       /* context of every member, tokens; 0 = min(4096, the model's own) */
+    int32_t n_threads;    /* 0 = the machine's cores, at most 16 */
+    int32_t n_gpu_layers; /* 0 by default */
+    uint32_t n_seq;       /* histories a member may hold side by side, 4..64; 0 = 12 */
+    /* Called while members load, with member index and share 0..1; false cancels. May be NULL. */
+    bool (*progress)(void *data, int member, double share);
+    void *progress_data;
+    /* Lines of libllama's log, level 1 debug .. 4 error. May be NULL. */
+    void (*log)(void *data, int level, const char *line);
+    void *log_data;
+};
+
+/* What a member is, from packllm_pack_member. Pointers live as long as the pack. */
+struct packllm_member_info {
+    const char *name;
+    const char *path;
+    const char *description; /* architecture, size and quantisation, as libllama says it */
+    uint32_t n_vocab;        /* rows of its output, tokens */
+    uint32_t n_ctx;          /* context, tokens */
+    uint32_t n_ctx_train;    /* context it was trained with, tokens */
+    uint64_t bytes_weights;  /* size of its weights, bytes */
+};
+
+/* An estimate before anything is loaded, bytes. */
+struct packllm_memory {
+    uint64_t weights; /* the files' tensors */
+    uint64_t kv;      /* KV caches at full context */
+    uint64_t buffers; /* logits, compute and row buffers, vocabularies */
+    uint64_t total;
+    uint64_t available; /* what the machine has free now; 0 = not known */
+};
+
+PACKLLM_API struct packllm_member_spec packllm_member_spec_default(void);
+PACKLLM_API struct packllm_params packllm_params_default(void);
+
+/* Loads n >= 1 members. params may be NULL. Refuses before loading what cannot be a member or does
+ * not fit the machine's memory (E_MODEL, E_MEMORY with numbers). */
+PACKLLM_API enum packllm_status packllm_pack_open(struct packllm_pack **out_pack,
+                                                  const struct packllm_member_spec *specs, size_t n,
+                                                  const struct packllm_params *params,
+                                                  struct packllm_error *err);
+/* out_members: NULL or [n], the estimate per member. Reads the files' headers only. */
+PACKLLM_API enum packllm_status packllm_pack_memory(const struct packllm_member_spec *specs,
+                                                    size_t n, const struct packllm_params *params,
+                                                    struct packllm_memory *out_total,
+                                                    struct packllm_memory *out_members,
+                                                    struct packllm_error *err);
+PACKLLM_API void packllm_pack_close(struct packllm_pack *pack);
+PACKLLM_API size_t packllm_pack_size(const struct packllm_pack *pack);
+PACKLLM_API enum packllm_status packllm_pack_member(const struct packllm_pack *pack, size_t member,
+                                                    struct packllm_member_info *out_info);
+
+/* ---- session ------------------------------------------------------------------------------- */
+
+struct packllm_session;
+
+/* As llama.cpp means them, in its order: bias, penalties, top-k, top-p, min-p, temperature. */
+struct packllm_sampling {
+    double temp;  /* <= 0: greedy; 0.8 */
+    int32_t top_k; /* <= 0: off; 40 */
+    double top_p; /* 1: off; 0.95 */
+    double min_p; /* 0: off; 0.05 */
+    double repeat_penalty;    /* 1: off; 1 */
+    int32_t repeat_last_n;    /* display tokens looked back at; 0: off, -1: all; 64 */
+    double presence_penalty;  /* 0: off */
+    double frequency_penalty; /* 0: off */
+    uint64_t seed;            /* 0 */
+    bool ignore_eos;          /* the end is never chosen */
+};
+
+struct packllm_session_params {
+    enum packllm_pool pool;
+    enum packllm_weigher weigher;
+    enum packllm_choose choose;
+    double shrink;       /* kappa of the ridge toward the prior; 0 = the pure problem */
+    double tau;          /* temperature of sim */
+    const double *fixed; /* [n_members] for PACKLLM_WEIGH_FIXED: >= 0, sum 1 (normalised) */
+    double epsilon;      /* share of P(text) from which an end of a token is evaluated, (0, 1) */
+    int32_t display;     /* member whose tokens are chosen among; -1 = the largest weight */
+    int64_t max_tokens;  /* display tokens to generate; < 0 = until the end or a full context */
+    struct packllm_sampling sampling;
+    const char *const *stop; /* [n_stop] strings that end the text (not part of it) */
+    size_t n_stop;
+    bool why;            /* keep what packllm_session_why tells */
+    /* Called while a prompt is evaluated: member, share 0..1. May be NULL. */
+    void (*progress)(void *data, int member, double share);
+    void *progress_data;
+};
+
+struct packllm_member_weight {
+    const char *name;
+    double weight;
+    double bits_per_byte;       /* canonical tokenisation, over the prompt */
+    double bits_per_byte_model; /* through its byte model: what the pool sees */
+    double perplexity;          /* per token of its own tokenizer, full softmax */
+    uint64_t tokens;            /* canonical tokens of the prompt, the start token not counted */
+    uint64_t windows;           /* 1, or more where the prompt is longer than its context */
+    uint32_t vocabulary;        /* rows of its output */
+    double seconds;             /* spent evaluating the prompt */
+};
+
+struct packllm_weights {
+    const char *space; /* "bytes" */
+    enum packllm_pool pool;
+    enum packllm_weigher weigher;
+    double shrink;
+    uint64_t bytes;       /* of the prompt */
+    double bits_per_byte; /* of the pack on the prompt */
+    double objective;     /* nats per byte, without the ridge */
+    double gap;           /* certified: objective + ridge is at most this far above its minimum,
+                             nats per byte; NAN where the weigher optimises nothing */
+    unsigned passes;      /* evaluations of the objective */
+    size_t n_members;
+    const struct packllm_member_weight *members; /* [n_members], owned by the session */
+    double seconds_evaluate, seconds_solve;
+};
+
+struct packllm_piece {
+    const char *text; /* valid UTF-8, owned by the session until the next step */
+    size_t size;      /* bytes; 0 while a character is incomplete */
+    int32_t token;    /* display token, or -1 (bytewise choice) */
+    double logprob;   /* log pi of it, nats (docs/math.md) */
+};
+
+struct packllm_member_stats {
+    const char *name;
+    double weight;
+    uint64_t forwards; /* tokens evaluated since the prompt ended */
+    uint64_t tokens;   /* canonical tokens of the text written, in this member's tokenizer */
+    double seconds;    /* inside the model library, since the prompt ended */
+};
+
+struct packllm_stats {
+    uint64_t bytes;         /* generated */
+    uint64_t tokens;        /* display tokens generated, the end not counted */
+    uint64_t prompt_tokens; /* display tokens of the prompt */
+    uint64_t resyncs;       /* times a cover set was lost and rebuilt */
+    double normaliser_min, normaliser_max; /* of pi, over the steps: near 1 (docs/math.md) */
+    double seconds_prompt, seconds_generate;
+    size_t n_members;
+    const struct packllm_member_stats *members; /* owned by the session */
+};
+
+/* Who said what, for the piece of the last step (params.why). */
+struct packllm_why_member {
+    double logprob;    /* of the piece's bytes under this member's byte model, nats */
+    char first[64];    /* what it would have written: its own likeliest token, valid UTF-8 */
+    double first_logprob;
+};
+struct packllm_why {
+    size_t n_members;
+    const struct packllm_why_member *members; /* owned by the session; weight 0 members: NAN */
+};
+
+PACKLLM_API struct packllm_session_params packllm_session_params_default(void);
+/* params may be NULL; its arrays are copied. */
+PACKLLM_API enum packllm_status packllm_session_open(struct packllm_session **out_session,
+                                                     struct packllm_pack *pack,
+                                                     const struct packllm_session_params *params,
+                                                     struct packllm_error *err);
+PACKLLM_API void packllm_session_close(struct packllm_session *session);
+
+/* Sets the timeline to text: what it shares with the text already there is reused, the rest is
+ * evaluated, lambda is found. E_TEXT: empty, or not UTF-8 (the message has the byte offset).
+ * E_CONTEXT: longer than a member's context (numbers given). After an error or a cancel the
+ * session can be used again. */
+PACKLLM_API enum packllm_status packllm_session_prompt(struct packllm_session *session,
+                                                       const char *text, size_t size,
+                                                       struct packllm_error *err);
+/* The same for weighing only: a member with a shorter context reads in windows; no step follows. */
+PACKLLM_API enum packllm_status packllm_session_weigh(struct packllm_session *session,
+                                                      const char *text, size_t size,
+                                                      struct packllm_error *err);
+/* One display token (or byte): PACKLLM_PIECE, or PACKLLM_FINISHED, or an error. */
+PACKLLM_API enum packllm_status packllm_session_step(struct packllm_session *session,
+                                                     struct packllm_piece *out_piece,
+                                                     struct packllm_error *err);
+PACKLLM_API enum packllm_finish packllm_session_finish(const struct packllm_session *session);
+/* Ends what runs in this session, also in the middle of a model's evaluation: E_CANCELLED there. */
+PACKLLM_API void packllm_session_cancel(struct packllm_session *session);
+
+PACKLLM_API enum packllm_status packllm_session_weights(const struct packllm_session *session,
+                                                        struct packllm_weights *out_weights);
+/* weights [n_members], >= 0, normalised; holds for the steps that follow. */
+PACKLLM_API enum packllm_status packllm_session_set_weights(struct packllm_session *session,
+                                                            const double *weights, size_t n,
+                                                            struct packllm_error *err);
+PACKLLM_API enum packllm_status packllm_session_stats(struct packllm_session *session,
+                                                      struct packllm_stats *out_stats,
+                                                      struct packllm_error *err);
+PACKLLM_API enum packllm_status packllm_session_why(const struct packllm_session *session,
+                                                    struct packllm_why *out_why);
+
+/* ---- scoring known text -------------------------------------------------------------------- */
+
+struct packllm_score_params {
+    size_t context_bytes;    /* lambda comes from these; the rest is scored */
+    bool through_generation; /* walk byte by byte through the path that generates */
+    bool next;               /* fill next[]: the distribution after the text */
+    /* Called for each scored byte: offset in the text, log2 of the pack's probability, log2 of each
+     * member's q [n_members], share of parked ends (largest of the members). May be NULL. */
+    void (*per_byte)(void *data, size_t offset, double log2_pack, const double *log2_members,
+                     double parked);
+    void *per_byte_data;
+};
+
+struct packllm_member_score {
+    const char *name;
+    double weight;
+    double bits_per_byte;       /* alone, canonical, over the scored bytes */
+    double bits_per_byte_model; /* alone, through its byte model */
+    uint64_t forwards;          /* tokens evaluated for the scored bytes */
+    uint64_t tokens;            /* canonical tokens of the scored bytes */
+    uint64_t windows;
+    double seconds;
+};
+
+struct packllm_score {
+    uint64_t bytes, context_bytes; /* scored, context */
+    double bits_per_byte;          /* of the pack */
+    uint64_t resyncs;
+    uint64_t jensen_violations; /* bytes with NLL(pool) > sum lambda NLL: a bug if not 0 */
+    size_t n_members;
+    const struct packllm_member_score *members; /* owned by the session */
+    double next[PACKLLM_EVENTS];                /* fused, sums to 1; zeros unless asked for */
+    double seconds_evaluate, seconds_solve;
+};
+
+PACKLLM_API struct packllm_score_params packllm_score_params_default(void);
+PACKLLM_API enum packllm_status packllm_session_score(struct packllm_session *session,
+                                                      const char *text, size_t size,
+                                                      const struct packllm_score_params *params,
+                                                      struct packllm_score *out_score,
+                                                      struct packllm_error *err);
+
+/* ---- unstable: may change with any version ---------------------------------------------------- */
+
+#ifdef PACKLLM_EXPERIMENTAL
+
+/* A member of your own: a vocabulary, a tokenizer, and a function from a history to logits. Used by
+ * tests, teaching, and to bring a model that libllama cannot run. Copied at the call. */
+struct packllm_own_token {
+    const char *bytes;
+    size_t size;
+    bool end;     /* ends the text */
+    bool control; /* never part of text */
+};
+struct packllm_own_member {
+    const char *name;
+    const struct packllm_own_token *tokens; /* [n_tokens] */
+    size_t n_tokens;
+    int32_t start; /* first token of every history, or -1: none */
+    uint32_t n_ctx;
+    /* Canonical tokenisation of text into out[cap]; returns the number of tokens, or < 0: it cannot
+     * be spelled. NULL: greedy longest match. */
+    long (*tokenize)(void *data, const char *text, size_t size, int32_t *out, size_t cap);
+    /* logits[n_tokens] after history[n]; returns 0, or else the evaluation fails. */
+    int (*logits)(void *data, const int32_t *history, size_t n, float *out_logits);
+    void *data;
+};
+PACKLLM_API enum packllm_status packllm_pack_open_own(struct packllm_pack **out_pack,
+                                                      const struct packllm_own_member *members,
+                                                      size_t n, const struct packllm_params *params,
+                                                      struct packllm_error *err);
+
+#endif /* PACKLLM_EXPERIMENTAL */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,52 @@
+/* member_memory.c - what a member will take, by arithmetic on its header (libllama has no call for
+ * it). Terms and their sizes against measured ones: docs/internals/member.md. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "member/member_base.h"
+#include "member/member_facts.h"
+
+/* Cells that forks may add beyond the longest history, per sequence. */
+enum { FORK_CELLS = 32, CELLS_ROUND = 256 };
+
+uint32_t member_llama_cells(uint32_t n_ctx, uint32_t n_seq) {
+    uint64_t cells = (uint64_t)n_ctx + (uint64_t)n_seq * FORK_CELLS + CELLS_ROUND - 1;
+    cells = cells > INT32_MAX ? INT32_MAX : cells;
+    return (uint32_t)(cells / CELLS_ROUND * CELLS_ROUND);
+}
+
+/* MemAvailable of /proc/meminfo in bytes, or 0 where it is not known. */
+static uint64_t available(void) {
+    char line[128];
+    uint64_t kib = 0;
+    FILE *file = fopen("/proc/meminfo", "re");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        if (sscanf(line, "MemAvailable: %" SCNu64 " kB", &kib) == 1) {
+            break;
+        }
+    }
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    return kib * 1024;
+}
+
+void member_facts_memory(const struct member_facts *f, struct packllm_memory *out) {
+    const uint64_t row = (uint64_t)f->n_vocab * 4, chunk = MEMBER_LLAMA_CHUNK;
+    const uint64_t cells = member_llama_cells(f->n_ctx, f->n_seq);
+    const uint64_t scores = chunk * cells * f->n_head * 4; /* attention of one layer */
+    uint64_t buffers = chunk * row;                        /* libllama's output buffer */
+    buffers += scores > chunk * row ? scores : chunk * row; /* its graph, which reuses memory */
+    buffers += chunk * (4 * f->n_ff + 8 * (uint64_t)f->n_embd) * 4; /* activations */
+    buffers += 24 * row;                                   /* rows kept by the covers above */
+    buffers += (uint64_t)f->n_vocab * (120 + 48) + 8 * f->vocabulary; /* libllama's tables, ours */
+    buffers += (uint64_t)8 << 20;                          /* graphs, threads, libraries */
+    *out = (struct packllm_memory){
+        .weights = f->weights,
+        .kv = cells * f->kv_cell + f->n_seq * f->state,
+        .buffers = buffers,
+        .available = available(),
+    };
+    out->total = out->weights + out->kv + out->buffers;
+}

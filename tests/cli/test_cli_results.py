@@ -1,0 +1,240 @@
+"""Goal: the results have the shape that interface.md promises, and the figures agree with each other."""
+import json
+import math
+import unittest
+
+from cli_support import DREAMS, ONCE, PAIR, SHARED, STORIES, Program, without_models
+
+NUMBER = (int, float)
+TEXT = SHARED / "data" / "stories_en.txt"
+
+
+@without_models
+class Weigh(Program):
+    def test_json(self):
+        got = self.good_json("weigh", "-p", ONCE, *PAIR)
+        self.assertLessEqual({"space", "pool", "weights", "shrink", "bytes", "bits_per_byte", "objective", "gap", "passes",
+                              "members", "seconds"}, set(got))
+        self.assertEqual((got["space"], got["pool"], got["weights"]), ("bytes", "log", "exact"))
+        self.assertEqual(got["bytes"], len(ONCE))
+        self.assertEqual(set(got["seconds"]), {"evaluate", "solve"})
+        self.assertLessEqual(got["gap"], 1e-6)
+        for member, name in zip(got["members"], ("stories260K", "aidreams260K")):
+            self.assertLessEqual({"name", "weight", "bits_per_byte", "bits_per_byte_model", "perplexity", "tokens",
+                                  "vocabulary", "seconds"}, set(member))
+            self.assertEqual((member["name"], member["vocabulary"]), (name, 512))
+            # Two ways to say one figure: nats per token and bits per byte.
+            self.assertAlmostEqual(math.log2(member["perplexity"]) * member["tokens"] / len(ONCE),
+                                   member["bits_per_byte"], delta=0.02 * member["bits_per_byte"] + 1e-9)
+        self.assertAlmostEqual(sum(m["weight"] for m in got["members"]), 1, places=9)
+        self.assertGreater(got["members"][0]["weight"], 0.5)  # a story
+
+    def test_the_stated_perplexity(self):
+        # models/README.md: the mean over the tokens is 0.1001.
+        got = self.good_json("weigh", "-p", "Once upon a time, there was a little girl named Lily.", "-m", STORIES)
+        self.assertAlmostEqual(math.log(got["members"][0]["perplexity"]), 0.1001, delta=0.001)
+        self.assertEqual(got["members"][0]["weight"], 1)
+
+    def test_weighers(self):
+        uniform = self.good_json("weigh", "-p", ONCE, *PAIR, "--weights", "uniform")
+        self.assertEqual([m["weight"] for m in uniform["members"]], [0.5, 0.5])
+        self.assertIsNone(uniform["gap"])
+        fixed = self.good_json("weigh", "-p", ONCE, *PAIR, "--weights", "fixed:0.7,0.3")
+        self.assertEqual([round(m["weight"], 12) for m in fixed["members"]], [0.7, 0.3])
+        top = self.good_json("weigh", "-p", ONCE, *PAIR, "--weights", "top1")
+        self.assertEqual([m["weight"] for m in top["members"]], [1, 0])
+        sim = self.good_json("weigh", "-p", ONCE, *PAIR, "--weights", "sim")
+        exact = self.good_json("weigh", "-p", ONCE, *PAIR, "--shrink", "0")
+        self.assertEqual(exact["shrink"], 0)
+        for other in (uniform, fixed, top, sim):
+            self.assertLessEqual(exact["objective"], other["objective"] + 1e-9)
+
+    def test_priors_names_and_environment(self):
+        got = self.good_json("weigh", "-p", ONCE, env={
+            "PACKLLM_MODEL": "%s,name=a,prior=3\n%s,name=b" % (STORIES, DREAMS), "PACKLLM_POOL": "linear",
+            "PACKLLM_WEIGHTS": "uniform"})
+        self.assertEqual([m["name"] for m in got["members"]], ["a", "b"])
+        self.assertEqual((got["pool"], got["weights"]), ("linear", "uniform"))
+        got = self.good_json("weigh", "-p", ONCE, "-m", DREAMS, env={"PACKLLM_MODEL": str(STORIES)})
+        self.assertEqual([m["name"] for m in got["members"]], ["aidreams260K"])  # flags replace the list
+
+    def test_table_is_plain_in_a_pipe(self):
+        table = self.good("weigh", "-p", ONCE, *PAIR)
+        self.assertNotIn("\x1b", table)
+        self.assertRegex(table, r"(?m)^member +weight +bits/byte +perplexity +tokens$")
+        self.assertRegex(table, r"(?m)^stories260K +0\.\d{3} +\d\.\d{4} +\d+\.\d\d +\d+$")
+        self.assertLessEqual(max(map(len, table.splitlines())), 80)
+
+
+@without_models
+class Score(Program):
+    def text(self, size):
+        path = self.folder / "text"
+        path.write_bytes(TEXT.read_bytes()[:size])
+        return path
+
+    def test_json(self):
+        got = self.good_json("score", "-f", self.text(400), "--context-bytes", "150", *PAIR)
+        self.assertLessEqual({"bytes", "context_bytes", "bits_per_byte", "members", "resyncs"}, set(got))
+        self.assertEqual((got["bytes"], got["context_bytes"]), (250, 150))
+        for member in got["members"]:
+            self.assertLessEqual({"name", "weight", "bits_per_byte", "bits_per_byte_model", "forwards", "tokens"},
+                                 set(member))
+        self.assertEqual(got["jensen_violations"], 0)
+        self.assertEqual(got["best_member"]["name"], "stories260K")
+
+    def test_per_byte(self):
+        lines = self.folder / "bytes.tsv"
+        got = self.good_json("score", "-f", self.text(400), "--context-bytes", "150", "--per-byte", lines, *PAIR)
+        rows = [list(map(float, line.split("\t"))) for line in lines.read_text().splitlines()]
+        self.assertEqual([int(row[0]) for row in rows], list(range(150, 400)))
+        self.assertEqual({len(row) for row in rows}, {5})  # offset, pack, two members, parked
+        self.assertAlmostEqual(-sum(row[1] for row in rows) / 250, got["bits_per_byte"], places=6)
+        self.assertTrue(all(0 <= row[4] <= 1 and row[1] <= 0 for row in rows))
+        self.assertEqual([p.name for p in self.folder.glob("*.tmp")], [])
+
+    def test_per_byte_is_whole_or_not_there(self):
+        kept = self.folder / "kept.tsv"
+        kept.write_text("old")
+        self.bad(1, "score", "-f", self.text(100), "--context-bytes", "100", "--per-byte", kept, *PAIR)
+        self.assertEqual(kept.read_text(), "old")
+        self.bad(1, "score", "-p", ONCE, "--per-byte", self.folder / "no" / "file", *PAIR, says="cannot write")
+        self.bad(1, "score", "-p", ONCE, "--per-byte", self.folder, *PAIR, says="directory")
+        self.bad(1, "score", "-p", ONCE, "--per-byte", "/dev/full", *PAIR, says="No space left")
+        self.assertEqual([p.name for p in self.folder.glob("*.tmp")], [])
+
+    def test_next_sums_to_one(self):
+        for size in (90, 137, 256):
+            got = self.good_json("score", "-f", self.text(size), "--next", *PAIR)
+            self.assertEqual(len(got["next"]), 257)
+            self.assertAlmostEqual(sum(got["next"]), 1, delta=1e-6)
+            self.assertGreaterEqual(min(got["next"]), 0)
+
+    def test_windows(self):
+        path = self.text(1000)
+        got = self.good_json("score", "-f", path, "--window", "300", "--context-bytes", "120", *PAIR)
+        # The last one, 100 bytes, holds no more than its context: it is not used.
+        self.assertEqual([w["offset"] for w in got["windows"]], [0, 300, 600])
+        self.assertEqual((got["window"], got["bytes"], got["context_bytes"]), (300, 540, 120))
+        self.assertAlmostEqual(sum(w["bits_per_byte"] for w in got["windows"]) / 3, got["bits_per_byte"], places=9)
+        # A window is scored as a text of its own.
+        part = self.folder / "part"
+        part.write_bytes(path.read_bytes()[300:600])
+        alone = self.good_json("score", "-f", part, "--context-bytes", "120", *PAIR)
+        self.assertAlmostEqual(alone["bits_per_byte"], got["windows"][1]["bits_per_byte"], delta=1e-3)
+        few = self.good_json("score", "-f", path, "--window", "300", "--context-bytes", "120", "--windows", "2", *PAIR)
+        self.assertEqual([w["offset"] for w in few["windows"]], [0, 700])
+
+    def test_windows_are_cut_between_characters(self):
+        path = self.folder / "umlauts"
+        path.write_text("ä" * 100, encoding="utf-8")
+        got = self.good_json("score", "-f", path, "--window", "61", "--context-bytes", "21", *PAIR)
+        for window in got["windows"]:
+            self.assertEqual((window["offset"] % 2, window["bytes"] % 2, window["context_bytes"] % 2), (0, 0, 0))
+
+    def test_through_generation_agrees(self):
+        path = self.text(300)
+        once = self.good_json("score", "-f", path, "--context-bytes", "100", *PAIR)
+        walk = self.good_json("score", "-f", path, "--context-bytes", "100", "--through-generation", *PAIR)
+        self.assertAlmostEqual(walk["bits_per_byte"], once["bits_per_byte"], delta=0.01 * once["bits_per_byte"])
+
+    def test_wrong_use(self):
+        self.bad(1, "score", "-p", "abc", "--context-bytes", "3", *PAIR, says=["3 bytes", "--context-bytes"])
+        self.bad(2, "score", "-p", ONCE, "--window", "20", "--context-bytes", "20", *PAIR, says="--context-bytes")
+        self.bad(2, "score", "-p", ONCE, "--windows", "2", *PAIR, says="--window W")
+        self.bad(2, "score", "-p", ONCE, "--next", "--json", "--window", "40", *PAIR, says="--window")
+
+
+@without_models
+class Run(Program):
+    def test_json(self):
+        got = self.good_json("run", "-p", ONCE, "-n", "12", *PAIR)
+        self.assertLessEqual({"text", "finish", "bytes", "members", "usage", "seconds"}, set(got))
+        self.assertEqual((got["finish"], got["bytes"]), ("length", len(got["text"].encode())))
+        self.assertEqual(got["usage"]["completion_tokens"], 12)
+        for member in got["members"]:
+            self.assertLessEqual({"name", "weight", "forwards", "tokens"}, set(member))
+
+    def test_one_member_is_that_member(self):
+        # models/README.md gives the greedy continuation.
+        text = self.good("run", "-p", "Once upon a time", "--temp", "0", "-n", "40", "-m", STORIES)
+        self.assertTrue(", there was a little girl named Lily. She loved to play outside in the park. One day, she saw"
+                        .startswith(text[:60]), text)
+
+    def test_streamed_text_is_the_json_text(self):
+        args = ("run", "-p", ONCE, "-n", "20", *PAIR)
+        text = self.good(*args)
+        self.assertEqual(text, self.good_json(*args)["text"])
+        self.assertEqual(text, self.good(*args))  # the seed is fixed by default
+        self.assertEqual(ONCE + text, self.good(*args, "--echo"))
+        texts = {self.good(*args, "-s", seed, "--temp", "3") for seed in (1, 2, 3)}
+        self.assertGreater(len(texts), 1)
+
+    def test_stderr_has_the_members_unless_told_not_to(self):
+        done = self.run_program("run", "-p", ONCE, "-n", "2", *PAIR)
+        self.assertIn(b"aidreams260K", done.stderr)
+        self.assertNotIn(b"\x1b", done.stderr)
+        self.assertEqual(self.run_program("run", "-p", ONCE, "-n", "2", *PAIR, "--no-progress").stderr, b"")
+        for line in self.run_program("run", "-p", ONCE, "-n", "2", *PAIR, "--log-json").stderr.splitlines():
+            self.assertLessEqual({"level", "message"}, set(json.loads(line)))
+
+    def test_nothing_to_write(self):
+        self.assertEqual(self.good("run", "-p", ONCE, "-n", "0", *PAIR), "")
+        got = self.good_json("run", "-p", ONCE, "-n", "0", *PAIR)
+        self.assertEqual((got["text"], got["finish"], got["usage"]["completion_tokens"]), ("", "length", 0))
+        self.assertAlmostEqual(sum(m["weight"] for m in got["members"]), 1, places=9)
+
+    def test_stop(self):
+        got = self.good_json("run", "-p", "Once upon a time", "--temp", "0", "-n", "40", "-m", STORIES, "--stop", "Lily",
+                             "--stop", "nothing")
+        self.assertEqual((got["text"], got["finish"]), (", there was a little girl named ", "stop"))
+
+    def test_why(self):
+        got = self.good_json("run", "-p", ONCE, "-n", "8", "--why", *PAIR)
+        self.assertEqual("".join(step["text"] for step in got["why"]), got["text"])
+        for step in got["why"]:
+            self.assertEqual([m["name"] for m in step["members"]], ["stories260K", "aidreams260K"])
+            self.assertIsInstance(step["logprob"], NUMBER)
+            for member in step["members"]:
+                self.assertLessEqual({"logprob", "first", "first_logprob"}, set(member))
+        done = self.run_program("run", "-p", ONCE, "-n", "8", "--why", *PAIR, "--no-progress")
+        self.assertEqual(len(done.stderr.splitlines()), 1 + len(got["why"]))
+
+    def test_display_member_and_bytes(self):
+        by_name = self.good_json("run", "-p", ONCE, "-n", "5", "--tokenizer", "aidreams260K", *PAIR)
+        self.assertEqual(by_name["text"], self.good("run", "-p", ONCE, "-n", "5", "--tokenizer", "1", *PAIR))
+        got = self.good_json("run", "-p", ONCE, "-n", "7", "--choose", "bytes", *PAIR)
+        self.assertLessEqual(got["bytes"], 7)
+
+    def test_memory(self):
+        for command in ("run", "weigh", "score", "bench"):
+            got = self.good_json(command, "--memory", *PAIR)
+            self.assertEqual(got["total"], got["weights"] + got["kv"] + got["buffers"])
+            self.assertEqual([m["name"] for m in got["members"]], ["stories260K", "aidreams260K"])
+        self.assertIn("KV cache", self.good("run", "--memory", *PAIR))
+
+    def test_too_little_memory(self):
+        got = self.run_program("run", "-p", "x", "-c", "16777216", *PAIR)
+        self.assertIn(got.returncode, (0, 1))  # a context beyond what a model was trained with, or too much memory
+
+    def test_verbose(self):
+        self.assertIn(b"libllama: ", self.run_program("weigh", "-v", "-p", "x", "-m", STORIES).stderr)
+
+
+@without_models
+class Bench(Program):
+    def test_rows(self):
+        text = self.good("bench", "--json", "--repeat", "1", "--n-gen", "8", "--n-prompt", "64", "--n-depth", "60,90",
+                         *PAIR)
+        rows = [json.loads(line) for line in text.splitlines()]
+        self.assertEqual([r["test"] for r in rows], ["pp64"] * 3 + ["tg8"] * 6)
+        self.assertEqual([r["what"] for r in rows], ["member", "member", "pack"] * 3)
+        for row in rows:
+            self.assertLessEqual({"what", "name", "test", "tokens_per_s", "bytes_per_s", "overhead", "glue"}, set(row))
+            self.assertGreater(row["bytes_per_s"], 0)
+        self.assertIsInstance(rows[-1]["overhead"], NUMBER)
+        self.assertTrue(0 <= rows[-1]["glue"] <= 1)
+
+
+if __name__ == "__main__":
+    unittest.main()

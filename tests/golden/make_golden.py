@@ -1,0 +1,234 @@
+#!/usr/bin/env python3
+"""make_golden.py - states the mathematics of docs/math.md once more, with NumPy and SciPy, and writes
+golden vectors that the C tests read. Shares no code and no method with packllm: the best weights are
+found by trying every face of the simplex (see minimise).
+
+    pip install numpy scipy && python3 tests/golden/make_golden.py      # writes tests/golden/*.txt
+
+Format: lines of `key count value...`; numbers in full precision (repr of a double, or of a float32
+where the C side has floats). The random numbers are seeded, so running it again changes nothing.
+"""
+import itertools
+import os
+
+import numpy as np
+from scipy import optimize, special
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+EVENTS = 257
+ETA = 1e-9
+
+
+class Writer:
+    def __init__(self, name):
+        self.file = open(os.path.join(HERE, name), "w")
+        self.file.write("# made by make_golden.py; do not edit\n")
+
+    def put(self, key, values):
+        values = np.atleast_1d(np.asarray(values)).ravel()
+        text = " ".join("%.9g" % v if values.dtype == np.float32 else repr(float(v)) for v in values)
+        self.file.write(f"{key} {len(values)} {text}\n")
+
+
+# ---- pools, objective ---------------------------------------------------------------------------
+
+
+def floor(q):
+    return np.log((1 - ETA) * q + ETA / EVENTS)
+
+
+def log_pool(lam, logq):
+    z = np.tensordot(lam, logq, axes=1)
+    return z - special.logsumexp(z, axis=-1, keepdims=True)
+
+
+def linear_pool(lam, logq):
+    p = np.tensordot(lam, np.exp(logq), axes=1)
+    return np.log(p / p.sum(axis=-1, keepdims=True))
+
+
+def objective(pool, lam, logq, event):
+    """f, gradient, Hessian; logq [K][T][257]."""
+    t = np.arange(logq.shape[1])
+    seen = logq[:, t, event]
+    if pool == "linear":
+        q = np.exp(seen)
+        mix = lam @ q
+        return -np.log(mix).mean(), -(q / mix).mean(axis=1), (q / mix) @ (q / mix).T / len(t)
+    z = np.tensordot(lam, logq, axes=1)
+    norm = special.logsumexp(z, axis=1)
+    p = np.exp(z - norm[:, None])
+    mean = np.einsum("tc,ktc->kt", p, logq)
+    second = np.einsum("tc,ktc,jtc->kjt", p, logq, logq).mean(axis=2)
+    hessian = second - mean @ mean.T / len(t)
+    return (norm - lam @ seen).mean(), (mean - seen).mean(axis=1), hessian
+
+
+def minimise(fun, n, cap):
+    """Every face of the capped simplex (each member at 0, at its cap, or free), Newton's root of the
+    stationarity condition on it by SciPy; the best feasible point. Slow and literal, for n <= 4."""
+    best = None
+    for kinds in itertools.product("0cf", repeat=n):
+        fixed = np.array([cap[i] if k == "c" else 0.0 for i, k in enumerate(kinds)])
+        free = [i for i, k in enumerate(kinds) if k == "f"]
+        left = 1 - fixed.sum()
+        if not free:
+            if abs(left) > 1e-12:
+                continue
+            candidates = [fixed]
+        else:
+            if left <= 0:
+                continue
+
+            def point(y):
+                lam = fixed.copy()
+                lam[free[:-1]] = y
+                lam[free[-1]] = left - sum(y)
+                return lam
+
+            start = np.full(len(free) - 1, left / len(free))
+            if len(free) == 1:
+                candidates = [point([])]
+            else:
+
+                def slopes(y):
+                    g = fun(point(y))[1]
+                    return g[free[:-1]] - g[free[-1]]
+
+                solution = optimize.root(slopes, start, method="hybr", tol=1e-15)
+                candidates = [point(solution.x)]
+        for lam in candidates:
+            if (lam >= -1e-12).all() and (lam <= np.asarray(cap) + 1e-12).all():
+                f = fun(lam)[0]
+                if best is None or f < best[0]:
+                    best = (f, lam)
+    return best
+
+
+def make_rows(rng, members, count):
+    score = 3 * rng.standard_normal((count, EVENTS))
+    event = np.argmax(score + rng.gumbel(size=score.shape), axis=1)
+    logq = np.empty((members, count, EVENTS))
+    for k in range(members):
+        z = rng.uniform(0.2, 1.3) * score + rng.uniform(0.2, 2.0) * rng.standard_normal(score.shape)
+        logq[k] = floor(special.softmax(z, axis=1))
+    return logq.astype(np.float32), event
+
+
+def write_fuse():
+    rng = np.random.default_rng(11)
+    out = Writer("fuse.txt")
+    q = special.softmax(6 * rng.standard_normal(EVENTS))
+    q[3] = 0
+    q /= q.sum()
+    out.put("floor_q", q)
+    out.put("floor_log", floor(q))
+    shapes = [(1, 1), (2, 4), (3, 3), (4, 3)]
+    out.put("cases", len(shapes))
+    for members, count in shapes:
+        logq32, event = make_rows(rng, members, count)
+        logq = logq32.astype(np.float64)
+        lam = rng.dirichlet(np.ones(members))
+        prior = rng.dirichlet(3 * np.ones(members))
+        cap = np.minimum(1, rng.uniform(1.1, 2.5, members) / members)
+        ridge = 0.05
+        out.put("shape", [members, count])
+        out.put("logq", logq32)
+        out.put("event", event)
+        out.put("lambda", lam)
+        out.put("prior", prior)
+        out.put("cap", cap)
+        out.put("ridge", ridge)
+        for pool in ("log", "linear"):
+            row = log_pool(lam, logq) if pool == "log" else linear_pool(lam, logq)
+            out.put("pool", row[0])
+            f, g, h = objective(pool, lam, logq, event)
+            out.put("f", f)
+            out.put("g", g)
+            out.put("h", h)
+
+            def pure(x, pool=pool):
+                return objective(pool, x, logq, event)[:2]
+
+            def ridged(x, pool=pool):
+                value, gradient = objective(pool, x, logq, event)[:2]
+                away = x - prior
+                return value + ridge / 2 * away @ away, gradient + ridge * away
+
+            for fun, bound in ((pure, np.ones(members)), (ridged, np.ones(members)), (pure, cap)):
+                best_f, best = minimise(fun, members, bound)
+                out.put("best_f", best_f)
+                out.put("best", best)
+
+
+# ---- sampling -----------------------------------------------------------------------------------
+
+
+def chain(x, history, o):
+    """The distribution that llama.cpp's chain draws from: {id: probability}, o the options."""
+    x = np.array(x)
+    last = history if o["last_n"] < 0 else history[len(history) - min(o["last_n"], len(history)):]
+    for i in range(len(x)):
+        count = list(last).count(i)
+        if count:
+            x[i] = x[i] / o["repeat"] if x[i] > 0 else x[i] * o["repeat"]
+            x[i] -= count * o["frequency"] + o["presence"]
+    ids = sorted(range(len(x)), key=lambda i: (-x[i], i))
+    if o["top_k"] > 0:
+        ids = ids[: o["top_k"]]
+    if o["top_p"] < 1:
+        head = np.cumsum(special.softmax(x[ids]))
+        ids = ids[: int(np.searchsorted(head, o["top_p"])) + 1]
+    if o["min_p"] > 0:
+        ids = [i for i in ids if np.exp(x[i] - x[ids[0]]) >= o["min_p"]]
+    p = np.zeros(len(x))
+    p[ids] = special.softmax(x[ids] / o["temp"])
+    return p
+
+
+def write_sample():
+    rng = np.random.default_rng(12)
+    out = Writer("sample.txt")
+    base = dict(temp=1.0, top_k=0, top_p=1.0, min_p=0.0, repeat=1.0, last_n=64, presence=0.0,
+                frequency=0.0)
+    changes = [{}, {"temp": 0.7}, {"top_k": 5}, {"top_p": 0.8}, {"min_p": 0.1}, {"repeat": 1.5},
+               {"presence": 0.6, "frequency": 0.3}, {"repeat": 1.3, "last_n": 3},
+               {"repeat": 1.2, "last_n": -1, "frequency": 0.2},
+               {"temp": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05},
+               {"temp": 1.5, "top_k": 8, "top_p": 0.9, "min_p": 0.02, "repeat": 1.1}]
+    out.put("cases", len(changes))
+    for change in changes:
+        o = {**base, **change}
+        x = 2 * rng.standard_normal(16)
+        history = rng.integers(0, 16, 10)
+        out.put("options", [o[k] for k in ("temp", "top_k", "top_p", "min_p", "repeat", "last_n",
+                                           "presence", "frequency")])
+        out.put("x", x)
+        out.put("history", history)
+        out.put("p", chain(x, history, o))
+
+
+# ---- sums and closed weights --------------------------------------------------------------------
+
+
+def write_math():
+    rng = np.random.default_rng(13)
+    out = Writer("math.txt")
+    sizes = [1, 2, 5, 8, 9, 33]
+    out.put("cases", len(sizes))
+    for n in sizes:
+        x = rng.uniform(-700, 700) + rng.uniform(0.1, 30) * rng.standard_normal(n)
+        out.put("x", x)
+        out.put("log_sum", special.logsumexp(x))
+        out.put("softmax", special.softmax(x))
+        nll = rng.uniform(0.3, 2, n)
+        tau = rng.uniform(0.2, 2)
+        out.put("nll", nll)
+        out.put("tau", tau)
+        out.put("sim", special.softmax(-nll / tau))
+
+
+if __name__ == "__main__":
+    write_fuse()
+    write_sample()
+    write_math()
