@@ -69,19 +69,11 @@ static int cut_windows(struct score *score) {
     const struct args *args = &score->work->cli->args;
     struct cli *cli = score->work->cli;
     size_t size = score->text->size, width = size, wanted = 1;
-    if (opt_set(args, OPT_WINDOWS) && !opt_set(args, OPT_WINDOW)) {
-        return ui_fail(cli, EXIT_USE, "--windows needs --window W, the bytes of each");
-    }
     if (opt_set(args, OPT_WINDOW)) {
         width = score->window_bytes = (size_t)opt_int(args, OPT_WINDOW);
         wanted = (size - 1) / width + 1;
     }
     size_t context = context_of(score, width);
-    if (context >= width && score->window_bytes > 0) {
-        return ui_fail(cli, EXIT_USE,
-                       "--context-bytes: %zu leaves nothing to score in windows of %zu bytes",
-                       context, width);
-    }
     size_t spread = 0; /* 0: all windows, one behind the other */
     if (opt_set(args, OPT_WINDOWS) && (size_t)opt_int(args, OPT_WINDOWS) < wanted) {
         spread = wanted = (size_t)opt_int(args, OPT_WINDOWS);
@@ -313,15 +305,35 @@ static int go(struct score *score) {
     return code == EXIT_FINE ? print(score) : code;
 }
 
+/* What the options say about each other. */
+static int check(struct cli *cli) {
+    const struct args *args = &cli->args;
+    bool window = opt_set(args, OPT_WINDOW);
+    if (opt_set(args, OPT_NEXT) && (window || !cli->json)) {
+        return ui_fail(cli, EXIT_USE, "--next needs --json and goes without --window");
+    }
+    if (opt_set(args, OPT_WINDOWS) && !window) {
+        return ui_fail(cli, EXIT_USE, "--windows needs --window W, the bytes of each");
+    }
+    if (window && opt_set(args, OPT_CONTEXT_BYTES) &&
+        opt_int(args, OPT_CONTEXT_BYTES) >= opt_int(args, OPT_WINDOW)) {
+        return ui_fail(
+            cli, EXIT_USE, "--context-bytes: %lld leaves nothing to score in windows of %lld bytes",
+            (long long)opt_int(args, OPT_CONTEXT_BYTES), (long long)opt_int(args, OPT_WINDOW));
+    }
+    return EXIT_FINE;
+}
+
 int cmd_score(struct cli *cli) {
     struct work work;
     struct buf text;
     bool going = false;
-    if (opt_set(&cli->args, OPT_NEXT) && (opt_set(&cli->args, OPT_WINDOW) || !cli->json)) {
-        return ui_fail(cli, EXIT_USE, "--next needs --json and goes without --window");
+    int code = check(cli);
+    if (code != EXIT_FINE) {
+        return code;
     }
     buf_init(&text, PROMPT_CEILING);
-    int code = work_begin(&work, cli, &text, &going);
+    code = work_begin(&work, cli, &text, &going);
     if (going) {
         struct score score = {.work = &work, .text = &text};
         code = go(&score);

@@ -122,8 +122,13 @@ static bool first_of_group(const struct args_table *table, const struct args_com
 
 void args_help(const struct args_table *table, const struct args_command *command, size_t width,
                struct buf *out) {
-    (void)buf_printf(out, "usage: %s %s [options]%s%s\n\n", table->program, command->name,
-                     *command->operands != '\0' ? " " : "", command->operands);
+    struct buf usage;
+    buf_init(&usage, 1 << 16);
+    (void)buf_printf(&usage, "usage: %s %s [options] %s", table->program, command->name,
+                     command->operands);
+    add_wrapped(out, usage.data != NULL ? usage.data : "", 7, width, 0);
+    buf_done(&usage);
+    (void)buf_add_text(out, "\n\n");
     add_wrapped(out, command->summary, 0, width, 0);
     (void)buf_add_text(out, "\n");
     if (command->details != NULL) {

@@ -381,6 +381,14 @@ PACKLLM_API enum packllm_status packllm_pack_open_own(struct packllm_pack **out_
                                                       size_t n, const struct packllm_params *params,
                                                       struct packllm_error *err);
 
+/* Plain decoding of text by one member, token by token behind context_bytes: what speeds are
+ * compared with. Seconds for the *out_tokens canonical tokens behind the context. */
+PACKLLM_API enum packllm_status packllm_bench_plain(struct packllm_pack *pack, size_t member,
+                                                    const char *text, size_t size,
+                                                    size_t context_bytes, double *out_seconds,
+                                                    uint64_t *out_tokens,
+                                                    struct packllm_error *err);
+
 #endif /* PACKLLM_EXPERIMENTAL */
 
 #ifdef __cplusplus

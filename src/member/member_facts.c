@@ -325,6 +325,18 @@ static enum packllm_status check_layers(const struct check *c, const char *suffi
                       c->f->arch, suffix, high);
 }
 
+/* Width of a head's rotated part: even, not wider than the head; with 0 libllama never ends (models
+ * of states may have no rotation). */
+static enum packllm_status check_rope(const struct check *c, const char *suffix, uint32_t head) {
+    uint32_t rope = head;
+    enum packllm_status s = get_u32(c, suffix, false, c->f->whole_only ? 0 : 2, 1 << 16, &rope);
+    if (s == PACKLLM_OK && of_arch(c, suffix) != NULL && (rope % 2 != 0 || (head > 0 && rope > head))) {
+        s = bad(c, "is damaged: %s.%s is %" PRIu32 " with heads of %" PRIu32 "; get the file again",
+                c->f->arch, suffix, rope, head);
+    }
+    return s;
+}
+
 static enum packllm_status check_heads(const struct check *c, uint32_t *key, uint32_t *value) {
     const struct member_facts *f = c->f;
     const struct member_gguf_kv *heads = of_arch(c, "attention.head_count");
@@ -335,26 +347,57 @@ static enum packllm_status check_heads(const struct check *c, uint32_t *key, uin
     }
     enum packllm_status s = get_u32(c, "attention.key_length", false, 1, 1 << 16, key);
     s = s == PACKLLM_OK ? get_u32(c, "attention.value_length", false, 1, 1 << 16, value) : s;
-    uint32_t rope = *key;
-    s = s == PACKLLM_OK ? get_u32(c, "rope.dimension_count", false, 0, 1 << 16, &rope) : s;
-    if (s != PACKLLM_OK) {
-        return s;
-    }
-    if (rope % 2 != 0 || (*key > 0 && rope > *key)) {
-        return bad(c, "is damaged: %s.rope.dimension_count is %" PRIu32 " with heads of %" PRIu32
-                      "; get the file again",
-                   f->arch, rope, *key);
-    }
-    for (uint32_t i = 0; i < f->n_layer; i++) {
+    uint32_t key_window = *key, value_window = *value;
+    s = s == PACKLLM_OK ? get_u32(c, "attention.key_length_swa", false, 1, 1 << 16, &key_window) : s;
+    s = s == PACKLLM_OK ? get_u32(c, "attention.value_length_swa", false, 1, 1 << 16, &value_window)
+                        : s;
+    s = s == PACKLLM_OK ? check_rope(c, "rope.dimension_count", *key) : s;
+    s = s == PACKLLM_OK ? check_rope(c, "rope.dimension_count_swa", key_window) : s;
+    for (uint32_t i = 0; i < f->n_layer && s == PACKLLM_OK; i++) {
         double n = 0, n_kv = 0;
         (void)of_layer(c, heads, i, &n);
         if (n > 0 && of_layer(c, heads_kv, i, &n_kv) && n_kv > 0 && fmod(n, n_kv) != 0) {
-            return bad(c, "is damaged: %g heads over %g key-value heads in layer %" PRIu32
-                          "; get the file again",
-                       n, n_kv, i);
+            s = bad(c, "is damaged: %g heads over %g key-value heads in layer %" PRIu32
+                       "; get the file again",
+                    n, n_kv, i);
         }
     }
-    return PACKLLM_OK;
+    return s;
+}
+
+/* Sections of a rotation in several dimensions: some must be there. */
+static enum packllm_status check_sections(const struct check *c) {
+    const struct member_gguf_kv *kv = of_arch(c, "rope.dimension_sections");
+    bool good = kv == NULL || (kv->type == GGUF_ARRAY && kv->count >= 1 && kv->count <= 4);
+    double sum = kv == NULL;
+    for (uint64_t i = 0; good && kv != NULL && i < kv->count; i++) {
+        double value = -1;
+        good = member_gguf_element(c->g, kv, i, &value) && value >= 0 && value <= 1 << 16;
+        sum += value;
+    }
+    return good && sum > 0 ? PACKLLM_OK
+                           : bad(c, "is damaged: %s.rope.dimension_sections; get the file again",
+                                 c->f->arch);
+}
+
+/* A window with a pattern that gives it to no layer: libllama asserts that some layer has it. */
+static enum packllm_status check_window(const struct check *c) {
+    const struct member_gguf_kv *kv = of_arch(c, "attention.sliding_window_pattern");
+    uint32_t window = 0;
+    bool some = kv == NULL;
+    enum packllm_status s =
+        get_u32(c, "attention.sliding_window", false, 0, INT32_MAX, &window);
+    if (s != PACKLLM_OK || window == 0 || kv == NULL) {
+        return s;
+    }
+    for (uint64_t i = 0; i < kv->count && kv->count <= LAYERS_MAX; i++) {
+        double value = 1;
+        some = some || (member_gguf_element(c->g, kv, i, &value) &&
+                        (kv->type == GGUF_ARRAY ? value != 0 && i < c->f->n_layer : value != 1));
+    }
+    return some ? PACKLLM_OK
+                : bad(c, "is damaged: it has a sliding window, but its pattern gives it to no "
+                         "layer; get the file again");
 }
 
 static enum packllm_status check_experts(const struct check *c) {
@@ -426,6 +469,8 @@ static enum packllm_status check_numbers(const struct check *c) {
     s = s == PACKLLM_OK ? check_layers(c, "attention.head_count_kv", HEADS_MAX, &f->n_head) : s;
     s = s == PACKLLM_OK ? check_layers(c, "feed_forward_length", 1 << 24, &f->n_ff) : s;
     s = s == PACKLLM_OK ? check_heads(c, &key, &value) : s;
+    s = s == PACKLLM_OK ? check_sections(c) : s;
+    s = s == PACKLLM_OK ? check_window(c) : s;
     s = s == PACKLLM_OK ? check_experts(c) : s;
     s = s == PACKLLM_OK ? check_rope_scaling(c) : s;
     if (s != PACKLLM_OK) {

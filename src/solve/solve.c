@@ -93,7 +93,7 @@ static void set_trial(struct work *work, double step) {
         double v = step == 1 ? work->s[i] : work->now.x[i] + step * work->d[i];
         x[i] = v < SNAP ? 0 : fmin(v, work->cap[i]);
     }
-    work_repair(work->n, work->cap, x);
+    solve_work_repair(work->n, work->cap, x);
 }
 
 static void swap_points(struct point *a, struct point *b) {
@@ -125,7 +125,7 @@ static enum packllm_status line_search(struct work *work, double tolerance, unsi
         if (memcmp(work->trial.x, work->now.x, n * sizeof(double)) == 0) {
             return PACKLLM_OK;
         }
-        enum packllm_status status = work_pass(work, &work->trial, err);
+        enum packllm_status status = solve_work_pass(work, &work->trial, err);
         if (status != PACKLLM_OK) {
             return status;
         }
@@ -149,14 +149,14 @@ static void start(struct work *work) {
     for (size_t i = 0; i < work->n; i++) {
         x[i] = fmin(work->prior[i], work->cap[i]);
     }
-    work_repair(work->n, work->cap, x);
+    solve_work_repair(work->n, work->cap, x);
 }
 
 static enum packllm_status newton(struct work *work, double tolerance, unsigned max_passes,
                                   struct packllm_error *err) {
     size_t n = work->n;
     start(work);
-    enum packllm_status status = work_pass(work, &work->now, err);
+    enum packllm_status status = solve_work_pass(work, &work->now, err);
     if (status != PACKLLM_OK) {
         return status;
     }
@@ -195,7 +195,7 @@ enum packllm_status solve_exact(const struct solve_problem *problem, double tole
                                 struct packllm_error *err) {
     struct work work;
     assert(max_passes >= 1);
-    enum packllm_status status = work_init(&work, problem, err);
+    enum packllm_status status = solve_work_init(&work, problem, err);
     if (status != PACKLLM_OK) {
         return status;
     }
@@ -211,14 +211,14 @@ enum packllm_status solve_exact(const struct solve_problem *problem, double tole
         }
         *out = (struct solve_result){work.best.f, work.best.gap, work.passes};
     }
-    work_done(&work);
+    solve_work_done(&work);
     return status;
 }
 
 enum packllm_status solve_gap(const struct solve_problem *problem, const double *lambda,
                               double *out_gap, struct packllm_error *err) {
     struct work work;
-    enum packllm_status status = work_init(&work, problem, err);
+    enum packllm_status status = solve_work_init(&work, problem, err);
     if (status != PACKLLM_OK) {
         return status;
     }
@@ -238,11 +238,11 @@ enum packllm_status solve_gap(const struct solve_problem *problem, const double 
                       "weights: they sum to %.12g instead of 1", sum);
     }
     if (status == PACKLLM_OK) {
-        status = work_pass(&work, &work.now, err);
+        status = solve_work_pass(&work, &work.now, err);
     }
     if (status == PACKLLM_OK) {
         *out_gap = work.now.gap;
     }
-    work_done(&work);
+    solve_work_done(&work);
     return status;
 }

@@ -28,7 +28,7 @@ static struct point cut_point(double **from, size_t n) {
     return point;
 }
 
-void work_done(struct work *work) {
+void solve_work_done(struct work *work) {
     base_free(work->memory);
     base_free(work->order);
     base_free(work->face);
@@ -73,7 +73,7 @@ static enum packllm_status check_problem(const struct solve_problem *problem,
     return PACKLLM_OK;
 }
 
-enum packllm_status work_init(struct work *work, const struct solve_problem *problem,
+enum packllm_status solve_work_init(struct work *work, const struct solve_problem *problem,
                               struct packllm_error *err) {
     size_t n = problem->n;
     *work = (struct work){.problem = problem, .n = n};
@@ -90,7 +90,7 @@ enum packllm_status work_init(struct work *work, const struct solve_problem *pro
     work->face = alloc_array(n, sizeof *work->face);
     work->state = alloc_zero(n, 1);
     if (work->memory == NULL || work->order == NULL || work->face == NULL || work->state == NULL) {
-        work_done(work);
+        solve_work_done(work);
         return fail_memory(err, size * sizeof *work->memory);
     }
     double *from = work->memory;
@@ -127,7 +127,7 @@ static double gap_at(struct work *work, const struct point *point) {
     return gap;
 }
 
-enum packllm_status work_pass(struct work *work, struct point *point, struct packllm_error *err) {
+enum packllm_status solve_work_pass(struct work *work, struct point *point, struct packllm_error *err) {
     size_t n = work->n;
     const struct solve_problem *problem = work->problem;
     for (size_t i = 0; i < n; i++) {
@@ -163,7 +163,7 @@ enum packllm_status work_pass(struct work *work, struct point *point, struct pac
     return PACKLLM_OK;
 }
 
-void work_repair(size_t n, const double *cap, double *x) {
+void solve_work_repair(size_t n, const double *cap, double *x) {
     for (int round = 0; round < 4; round++) {
         double sum = math_sum(x, n);
         double missing = 1 - sum;

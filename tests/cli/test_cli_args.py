@@ -122,7 +122,7 @@ class Wrong(Program):
         self.bad(2, "run", "-", "-", says="unexpected argument '-'")
         self.bad(2, "run", "-p", "x", "-f", "y", says="only one of")
         self.bad(2, "score", "-p", "abcdef", "--next", says="--json")
-        self.bad(2, "score", "-p", "abcdef", "--windows", "3", "-m", "x", says=[])
+        self.bad(2, "score", "-p", "abcdef", "--windows", "3", says="--window W")
         self.bad(2, "bench", "--n-depth", "5,,6", says="--n-depth")
 
     def test_later_options_say_so(self):

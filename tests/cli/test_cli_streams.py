@@ -118,7 +118,7 @@ class Streams(Program):
         self.assertIn("█", shown)
         self.assertIn("\x1b[36m", shown)
         self.assertTrue(shown.endswith("\r\n"))
-        for line in re.sub(r"\x1b\[[0-9;]*[mK]|\r", "", shown).splitlines():
+        for line in re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;]*[mK]", "", shown)):
             if "weight" in line or line.startswith(("stories", "aidreams", "pack")):
                 self.assertLessEqual(len(line), 80, line)
 

@@ -28,7 +28,7 @@ static const struct merge fallback[] = {
     {"t", "h"}, {"th", "e"}, {" ", "the"}, {"i", "n"}, {" ", "a"}, {"\xc3\xa9", "t"}, {"e", "r"},
     {"b", "c"}, {"a", "b"}, {"ab", "c"}, {NULL, NULL}};
 static const struct merge user[] = {
-    {"<", "b"}, {"t", "h"}, {"th", "e"}, {"\n", "a"}, {" ", " "}, {"b", ">"}, {NULL, NULL}};
+    {"<", "b"}, {"t", "h"}, {"th", "e"}, {"\n", "a"}, {" ", " "}, {"b", ">"}, {"x", "t"}, {NULL, NULL}};
 static const struct merge none[] = {{NULL, NULL}};
 
 static const struct merge *const merges_of[FAKE_VOCABULARIES] = {

@@ -1,0 +1,130 @@
+/* canon.c - is an end canonical? Histories are canonical when retokenising their text gives them
+ * back; of canonical sequences every beginning is canonical, so this can be asked at each end. Only
+ * a window is retokenised, from a place where no token of the vocabularies in use reaches across:
+ * a space behind something that is not white space. */
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/status.h"
+#include "base/utf8.h"
+#include "cover/private.h"
+
+enum { WINDOW_LEAST = 8, WINDOW_MOST = 400 }; /* bytes */
+
+bool canon_mid_character(const struct cover *c, size_t x) {
+    /* The last lead byte says how long its character is. */
+    for (size_t back = 1; back <= 3 && back <= x; back++) {
+        uint8_t byte = (uint8_t)c->text[x - back];
+        if (byte < 0x80) {
+            return false;
+        }
+        if (byte >= 0xc0) {
+            size_t need = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2;
+            return back < need;
+        }
+    }
+    return false;
+}
+
+enum packllm_status canon_tokenize(struct cover *c, size_t low, size_t high, long *out_n,
+                                   struct packllm_error *err) {
+    struct packllm_error why;
+    size_t n = 0, skip = 0;
+    *out_n = -1;
+    if (c->lead > 0) {
+        /* The vocabulary puts the space in front by itself. */
+        if (c->text[low] != ' ' || high < low + 2) {
+            return PACKLLM_OK;
+        }
+        skip = 1;
+    }
+    if (high - low + 16 > c->room_tokens) {
+        size_t room = (high - low) * 2 + 256;
+        int32_t *grown = alloc_resize(c->tokens, room, sizeof *grown);
+        if (grown == NULL) {
+            return fail_memory(err, room * sizeof *grown);
+        }
+        c->tokens = grown;
+        c->room_tokens = room;
+    }
+    enum packllm_status status = member_tokenize(c->member, c->text + low + skip, high - low - skip,
+                                                 c->tokens, c->room_tokens, &n, &why);
+    if (status == PACKLLM_E_MEMORY) {
+        *err = why;
+        return status;
+    }
+    *out_n = status >= 0 ? (long)n : -1;
+    return PACKLLM_OK;
+}
+
+static bool white(char byte) {
+    return byte == ' ' || byte == '\n' || byte == '\t' || byte == '\r';
+}
+
+enum packllm_status canon_check(struct cover *c, struct cover_node *node,
+                                struct packllm_error *err) {
+    if (canon_mid_character(c, node->at)) {
+        node->valid = NODE_VALID; /* cannot be asked; the end of the character will tell */
+        return PACKLLM_OK;
+    }
+    struct cover_node *start = node->parent;
+    while (start->at > 0) {
+        size_t distance = node->at - start->at;
+        if (distance >= WINDOW_LEAST && c->text[start->at] == ' ' &&
+            !white(c->text[start->at - 1])) {
+            break;
+        }
+        if (distance > WINDOW_MOST && c->lead == 0 && !canon_mid_character(c, start->at)) {
+            break;
+        }
+        start = start->parent;
+    }
+    long n = 0;
+    enum packllm_status status = canon_tokenize(c, start->at, node->at, &n, err);
+    if (status < 0) {
+        return status;
+    }
+    node->valid = NODE_VALID;
+    if (n < 0) {
+        return PACKLLM_OK;
+    }
+    const struct cover_node *walk = node;
+    for (; n > 0 && walk != start; n--, walk = walk->parent) {
+        if (vocab_size(&c->member->table, c->tokens[n - 1]) != walk->at - walk->parent->at) {
+            break;
+        }
+    }
+    if (n != 0 || walk != start) {
+        node->valid = NODE_INVALID;
+    }
+    return PACKLLM_OK;
+}
+
+enum packllm_status canon_path(struct cover *c, size_t high, struct cover_node **out,
+                               struct packllm_error *err) {
+    long n = 0;
+    *out = NULL;
+    struct cover_node *node = node_get(c, NULL, c->member->start, 0, err);
+    if (node == NULL) {
+        return PACKLLM_E_MEMORY;
+    }
+    if (high > 0) {
+        enum packllm_status status = canon_tokenize(c, 0, high, &n, err);
+        if (status < 0 || n < 0) {
+            return status;
+        }
+    }
+    for (long i = 0; i < n; i++) {
+        size_t at = node->at + vocab_size(&c->member->table, c->tokens[i]);
+        if (at > high) {
+            return PACKLLM_OK;
+        }
+        node = node_get(c, node, c->tokens[i], at, err);
+        if (node == NULL) {
+            return PACKLLM_E_MEMORY;
+        }
+        node->valid = NODE_VALID;
+    }
+    *out = node->at == high ? node : NULL;
+    return PACKLLM_OK;
+}

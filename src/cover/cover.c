@@ -1,0 +1,455 @@
+/* cover.c - a member's text and its walk, see cover.h. */
+#include "cover/cover.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/status.h"
+#include "cover/private.h"
+
+/* Ends of ends: each round asks for what the last one made visible. */
+enum { ROUNDS = 6 };
+
+enum packllm_status cover_open(struct cover **out, struct member *member,
+                               const struct prefix_tree *tree, double epsilon,
+                               atomic_bool *abort_flag, struct packllm_error *err) {
+    struct cover *c = alloc_zero(1, sizeof *c);
+    if (c == NULL) {
+        return fail_memory(err, sizeof *c);
+    }
+    c->member = member;
+    c->tree = tree;
+    c->epsilon = epsilon;
+    c->lead = member->space_prefix ? 1 : 0;
+    c->scratch = alloc_array((size_t)member->table.n + 4, sizeof *c->scratch);
+    c->lanes = alloc_zero(member->n_seq, sizeof *c->lanes);
+    enum packllm_status status = PACKLLM_OK;
+    if (c->scratch == NULL || c->lanes == NULL) {
+        status = fail_memory(err, member->table.n * sizeof(float));
+    }
+    for (uint32_t k = 0; status >= 0 && k < member->n_seq; k++) {
+        c->lanes[k].tokens = alloc_array((size_t)member->n_ctx + 1, sizeof(int32_t));
+        if (c->lanes[k].tokens == NULL) {
+            status = fail_memory(err, member->n_ctx * sizeof(int32_t));
+        }
+    }
+    if (status >= 0) {
+        status = member_context_open(member, &c->kv, err);
+    }
+    if (status < 0) {
+        cover_close(c);
+        return status;
+    }
+    c->kv->abort_flag = abort_flag;
+    *out = c;
+    return PACKLLM_OK;
+}
+
+static void row_free(struct cover_row *row) {
+    row_done(row);
+    base_free(row);
+}
+
+void cover_close(struct cover *c) {
+    if (c == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < c->n_nodes; i++) {
+        if (c->nodes[i]->row != NULL) {
+            row_free(c->nodes[i]->row);
+        }
+        base_free(c->nodes[i]);
+    }
+    for (size_t i = 0; i < c->n_spare; i++) {
+        row_free(c->spare[i]);
+    }
+    for (uint32_t k = 0; c->lanes != NULL && k < c->member->n_seq; k++) {
+        base_free(c->lanes[k].tokens);
+    }
+    member_context_close(c->kv);
+    base_free(c->text);
+    base_free(c->nodes);
+    base_free(c->at);
+    base_free(c->chain);
+    base_free(c->slices);
+    base_free(c->slice_byte);
+    base_free(c->slice_mass);
+    base_free(c->lanes);
+    base_free(c->spare);
+    base_free(c->live);
+    base_free(c->p_last);
+    base_free(c->request);
+    base_free(c->scratch);
+    base_free(c->tokens);
+    base_free(c);
+}
+
+void cover_set_progress(struct cover *c, cover_progress_fn fn, void *data) {
+    c->progress = fn;
+    c->progress_data = data;
+}
+
+/* Room for a text of `size` bytes and what is kept per byte. */
+static enum packllm_status reserve(struct cover *c, size_t size, struct packllm_error *err) {
+    if (size + 1 <= c->room) {
+        return PACKLLM_OK;
+    }
+    size_t room = size * 2 + 256, old = c->room;
+    char *text = alloc_resize(c->text, room, 1);
+    c->text = text != NULL ? text : c->text;
+    struct cover_node **at = alloc_resize(c->at, room + 1, sizeof(struct cover_node *));
+    c->at = at != NULL ? at : c->at;
+    double *p_last = alloc_resize(c->p_last, room + 1, sizeof *p_last);
+    c->p_last = p_last != NULL ? p_last : c->p_last;
+    if (text == NULL || at == NULL || p_last == NULL) {
+        return fail_memory(err, room * (1 + sizeof *at + sizeof *p_last));
+    }
+    memset(c->at + (old > 0 ? old + 1 : 0), 0,
+           (room + 1 - (old > 0 ? old + 1 : 0)) * sizeof(struct cover_node *));
+    c->room = room;
+    return PACKLLM_OK;
+}
+
+/* The canonical histories of c->text as nodes, their rows wanted where they are missing. */
+static enum packllm_status make_chain(struct cover *c, struct packllm_error *err) {
+    struct packllm_error why;
+    size_t n = 0;
+    if (c->size + 16 > c->room_tokens) {
+        int32_t *grown = alloc_resize(c->tokens, c->size * 2 + 256, sizeof *grown);
+        if (grown == NULL) {
+            return fail_memory(err, c->size * 8);
+        }
+        c->tokens = grown;
+        c->room_tokens = c->size * 2 + 256;
+    }
+    enum packllm_status status = member_tokenize(c->member, c->text + c->lead, c->size - c->lead,
+                                                 c->tokens, c->room_tokens, &n, &why);
+    if (status < 0) {
+        if (err != NULL) {
+            *err = why;
+        }
+        return status;
+    }
+    struct cover_node *node = node_get(c, NULL, c->member->start, 0, err);
+    if (node == NULL) {
+        return PACKLLM_E_MEMORY;
+    }
+    if (n + node->n_tokens > c->member->n_ctx) {
+        return fail(err, PACKLLM_E_CONTEXT, c->member->index,
+                    "the text is %zu tokens (%zu bytes) for member '%s', whose context holds %u; "
+                    "shorten the text or ask for a larger context (-c)",
+                    n, c->size - c->lead, c->member->name, (unsigned)c->member->n_ctx);
+    }
+    if (n + 1 > c->room_chain) {
+        struct cover_node **grown = alloc_resize(c->chain, n * 2 + 64, sizeof *grown);
+        if (grown == NULL) {
+            return fail_memory(err, n * 2 * sizeof *grown);
+        }
+        c->chain = grown;
+        c->room_chain = n * 2 + 64;
+    }
+    c->n_chain = 0;
+    c->chain[c->n_chain++] = node;
+    for (size_t i = 0; i < n; i++) {
+        size_t at = node->at + vocab_size(&c->member->table, c->tokens[i]);
+        if (at == node->at || at > c->size) {
+            return fail(err, PACKLLM_E_TEXT, c->member->index,
+                        "member '%s': its tokenizer does not give the text back (near byte %zu)",
+                        c->member->name, node->at);
+        }
+        struct cover_node *next = node_get(c, node, c->tokens[i], at, err);
+        if (next == NULL) {
+            return PACKLLM_E_MEMORY;
+        }
+        next->valid = NODE_VALID;
+        c->chain[c->n_chain++] = next;
+        node = next;
+    }
+    for (size_t i = 0; i < c->n_chain; i++) {
+        /* The last one has no next token to have learnt about; its row is needed to go on. */
+        node = c->chain[i];
+        bool followed = i + 1 < c->n_chain && node->on_chain;
+        node->on_chain = true;
+        node->wanted = !node_ready(node) || !followed;
+        if (node->wanted) {
+            node_release(c, node);
+            node->sliced = false;
+            node->n_slices = 0;
+        }
+    }
+    return node->at == c->size
+               ? PACKLLM_OK
+               : fail(err, PACKLLM_E_TEXT, c->member->index,
+                      "member '%s': its vocabulary cannot spell the text (near byte %zu)",
+                      c->member->name, node->at);
+}
+
+/* Nodes that stood on the old chain keep what they know of their next token only if it is still
+ * their next token. */
+static size_t chain_kept(const struct cover *c, size_t keep_bytes, const char *old_text) {
+    (void)old_text;
+    size_t n = 0;
+    while (n + 1 < c->n_chain && c->chain[n + 1]->at <= keep_bytes &&
+           c->chain[n]->at + c->chain[n]->n_slices <= keep_bytes) {
+        n++;
+    }
+    return n;
+}
+
+static enum packllm_status sync_text(struct cover *c, const char *text, size_t size,
+                                     struct packllm_error *err) {
+    size_t total = size + c->lead, keep = 0;
+    enum packllm_status status = reserve(c, total, err);
+    if (status < 0) {
+        return status;
+    }
+    if (c->known > 0) {
+        keep = c->lead;
+        while (keep < c->known && keep < total && c->text[keep] == text[keep - c->lead]) {
+            keep++;
+        }
+    }
+    /* Rows of the very end said nothing of what comes now: stay a byte behind. */
+    size_t kept = chain_kept(c, keep, c->text);
+    struct cover_node *last = kept > 0 ? c->chain[kept] : NULL;
+    int32_t last_token = last != NULL ? last->token : -1;
+    struct cover_node *before = kept > 0 ? c->chain[kept - 1] : NULL;
+    node_cut(c, keep);
+    for (size_t i = 0; i < kept; i++) {
+        c->chain[i]->on_chain = true;
+    }
+    if (c->lead > 0) {
+        c->text[0] = ' ';
+    }
+    memcpy(c->text + c->lead, text, size);
+    c->size = c->known = total;
+    status = make_chain(c, err);
+    if (status < 0) {
+        return status;
+    }
+    /* If the new tokens part from the old ones, the history before must learn its next one anew. */
+    for (size_t i = 0; i + 1 < c->n_chain && before != NULL; i++) {
+        if (c->chain[i] == before && c->chain[i + 1]->token != last_token) {
+            before->wanted = true;
+            before->sliced = false;
+            before->n_slices = 0;
+        }
+    }
+    struct cover_node *tip = c->chain[c->n_chain - 1];
+    int32_t *path = alloc_array((size_t)tip->n_tokens + 1, sizeof *path);
+    if (path == NULL) {
+        return fail_memory(err, tip->n_tokens * sizeof *path);
+    }
+    lane_path(tip, path);
+    uint32_t first = tip->n_tokens;
+    for (size_t i = c->n_chain; i-- > 0;) {
+        if (c->chain[i]->wanted && c->chain[i]->n_tokens > 0) {
+            first = c->chain[i]->n_tokens - 1;
+        }
+    }
+    lane_keep_best(c, path, first);
+    base_free(path);
+    status = lane_evaluate(c, &tip, 1, err);
+    for (int round = 0; round < ROUNDS && status >= 0; round++) {
+        c->n_request = 0;
+        status = cover_walk(c, NULL, NULL, err);
+        if (status < 0 || c->n_request == 0) {
+            break;
+        }
+        status = lane_evaluate(c, c->request, c->n_request, err);
+    }
+    return status;
+}
+
+enum packllm_status cover_sync(struct cover *c, const char *text, size_t size,
+                               struct packllm_error *err) {
+    if (size == 0) {
+        return fail(err, PACKLLM_E_TEXT, c->member->index, "the text is empty");
+    }
+    enum packllm_status status = sync_text(c, text, size, err);
+    if (status < 0) {
+        node_cut(c, 0);
+        for (size_t i = 0; i < c->n_nodes; i++) {
+            c->nodes[i]->sliced = false;
+        }
+        c->size = c->known = 0;
+        c->n_chain = 0;
+        c->front.n_open = c->front.n_parked = 0;
+        lane_keep_best(c, NULL, 0);
+    }
+    return status;
+}
+
+enum packllm_status cover_walk(struct cover *c, cover_visit_fn visit, void *data,
+                               struct packllm_error *err) {
+    double q[PACKLLM_EVENTS];
+    enum packllm_status status = PACKLLM_OK;
+    assert(c->n_chain > 0 && c->size == c->known);
+    c->resyncs = 0;
+    front_start(c, &c->front, c->chain[0]);
+    for (size_t x = 0; x < c->known && status >= 0; x++) {
+        if (visit != NULL && x >= c->lead) {
+            double parked = front_next(c, &c->front, q);
+            visit(data, x - c->lead, q, parked);
+        }
+        c->p_last[x] = front_step(c, &c->front, (uint8_t)c->text[x], &c->front);
+        status = settle_front(c, true, err);
+    }
+    if (visit != NULL) {
+        node_sweep(c);
+    }
+    return status;
+}
+
+enum packllm_status cover_extend(struct cover *c, const char *bytes, size_t size, bool eager,
+                                 struct packllm_error *err) {
+    enum packllm_status status = reserve(c, c->size + size, err);
+    for (size_t i = 0; i < size && status >= 0; i++) {
+        c->text[c->size] = bytes[i];
+        c->p_last[c->size] = front_step(c, &c->front, (uint8_t)bytes[i], &c->front);
+        c->size++;
+        if (eager || i + 1 == size) {
+            status = settle_front(c, false, err);
+        }
+    }
+    node_sweep(c);
+    return status;
+}
+
+static struct cover_node *single(const struct cover *c) {
+    for (unsigned i = 0; i < c->front.n_open; i++) {
+        struct cover_node *node = c->front.open[i].node;
+        if (node->at == c->size && node->row != NULL) {
+            return node;
+        }
+    }
+    return NULL;
+}
+
+enum packllm_status cover_narrow(struct cover *c, struct packllm_error *err) {
+    struct cover_node *node = c->n_chain > 0 && c->size == c->known ? c->chain[c->n_chain - 1] : NULL;
+    if (node == NULL) {
+        return fail(err, PACKLLM_E_INTERNAL, c->member->index, "no canonical history to narrow to");
+    }
+    if (node->row == NULL) {
+        node->wanted = true;
+        node->sliced = false;
+        node->n_slices = 0;
+        enum packllm_status status = lane_evaluate(c, &node, 1, err);
+        if (status < 0) {
+            return status;
+        }
+    }
+    front_start(c, &c->front, node);
+    node_sweep(c);
+    return PACKLLM_OK;
+}
+
+enum packllm_status cover_append(struct cover *c, int32_t token, struct packllm_error *err) {
+    struct cover_node *parent = single(c);
+    assert(parent != NULL && vocab_is_text(&c->member->table, token));
+    uint32_t size = vocab_size(&c->member->table, token);
+    enum packllm_status status = reserve(c, c->size + size, err);
+    if (status < 0) {
+        return status;
+    }
+    memcpy(c->text + c->size, vocab_bytes(&c->member->table, token), size);
+    struct cover_node *node = node_get(c, parent, token, c->size + size, err);
+    if (node == NULL) {
+        return PACKLLM_E_MEMORY;
+    }
+    c->size += size;
+    node->valid = NODE_VALID;
+    if (node->row == NULL) {
+        node->wanted = true;
+        status = lane_evaluate(c, &node, 1, err);
+        if (status < 0) {
+            c->size -= size;
+            return status;
+        }
+    }
+    front_start(c, &c->front, node);
+    node_sweep(c);
+    return PACKLLM_OK;
+}
+
+double cover_next(const struct cover *c, double *q) {
+    return front_next(c, &c->front, q);
+}
+
+size_t cover_view_size(void) {
+    return sizeof(struct cover_view);
+}
+
+void cover_view_of(const struct cover *c, struct cover_view *out) {
+    *out = c->front;
+    for (unsigned i = 0; i < out->n_parked; i++) {
+        out->parked[i].parent = NULL;
+    }
+}
+
+double cover_view_step(const struct cover *c, const struct cover_view *view, uint8_t byte,
+                       struct cover_view *out) {
+    double p = front_step(c, view, byte, out);
+    if (out->n_open + out->n_parked == 0) {
+        out->lost = true;
+    }
+    return p;
+}
+
+double cover_view_next(const struct cover *c, const struct cover_view *view, double *q) {
+    return front_next(c, view, q);
+}
+
+bool cover_row_here(const struct cover *c, struct cover_tokens *out) {
+    const struct cover_node *node = single(c);
+    if (node == NULL) {
+        return false;
+    }
+    *out = (struct cover_tokens){node->row->mass, node->row->end, node->log_z};
+    return true;
+}
+
+void cover_canonical(const struct cover *c, size_t from, struct cover_canonical *out) {
+    size_t start = from + c->lead;
+    *out = (struct cover_canonical){0};
+    for (size_t i = 0; i + 1 < c->n_chain; i++) {
+        const struct cover_node *node = c->chain[i];
+        if (c->chain[i + 1]->at <= start) {
+            continue;
+        }
+        double nll = node->nll;
+        if (node->at < start && start - node->at < node->n_slices) {
+            /* A token cut by the beginning: given that it begins as it does. */
+            const struct cover_slice *s = &c->slices[node->first_slice + (start - node->at)];
+            nll += log((double)s->ending + (double)s->longer);
+        }
+        out->nll += nll > 0.0 ? nll : 0.0;
+        out->nll_full += node->nll_full;
+        out->tokens++;
+    }
+}
+
+uint64_t cover_resyncs(const struct cover *c) {
+    return c->resyncs;
+}
+uint64_t cover_forwards(const struct cover *c) {
+    return c->kv->forwards;
+}
+double cover_seconds(const struct cover *c) {
+    return c->kv->seconds;
+}
+size_t cover_size(const struct cover *c) {
+    return c->size - c->lead;
+}
+
+enum packllm_status cover_count_tokens(struct cover *c, uint64_t *out, struct packllm_error *err) {
+    long n = 0;
+    enum packllm_status status = canon_tokenize(c, 0, c->size, &n, err);
+    if (status >= 0) {
+        *out = n > 0 ? (uint64_t)n : 0;
+    }
+    return status;
+}

@@ -1,0 +1,101 @@
+/* cover.h - one member as a model of bytes (docs/math.md, "Covers").
+ *
+ * The text is the bytes of a canonical token sequence. A *cover* is a history of tokens with its
+ * weight and the bytes of the text behind it; all live covers together are the *front*, and give
+ * the distribution of the next byte and END. Ends whose row is not evaluated are *parked*: they
+ * keep their share, with a stand-in for their next byte. An end is opened (its row evaluated) when
+ * its share of P(text) exceeds epsilon and retokenising a window says that it is canonical.
+ *
+ * One walk serves all uses; only where rows come from differs:
+ *   cover_sync    known text: rows of the canonical tokens in one batch, those of other ends in a
+ *                 few more rounds; then the walk is repeated on the rows that are there
+ *   cover_extend  text as it is written: rows on demand
+ * What the walk opens depends on the text so far only, so both give the same model (causal).
+ *
+ * Offsets count bytes of the caller's text. Threads: one at a time per cover.
+ */
+#ifndef COVER_COVER_H
+#define COVER_COVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "member/member.h"
+#include "packllm/packllm.h"
+#include "vocab/prefix.h"
+
+struct cover;
+
+/* tree: of member->table, shared by the covers of one member. epsilon in (0, 1). */
+enum packllm_status cover_open(struct cover **out, struct member *member,
+                               const struct prefix_tree *tree, double epsilon,
+                               atomic_bool *abort_flag, struct packllm_error *err);
+void cover_close(struct cover *cover); /* NULL allowed */
+
+/* Progress of a long evaluation: share 0..1. */
+typedef void (*cover_progress_fn)(void *data, double share);
+void cover_set_progress(struct cover *cover, cover_progress_fn fn, void *data);
+
+/* Sets the text; evaluates what is not shared with the text before. E_CONTEXT if it does not fit.
+ * On an error the text is empty. */
+enum packllm_status cover_sync(struct cover *cover, const char *text, size_t size,
+                               struct packllm_error *err);
+/* The walk over the text that cover_sync set: for each of its bytes t, visit gets q[257] = the
+ * distribution of byte t given the bytes before it (sums to 1, no floor) and the share of parked
+ * ends. Afterwards the front stands at the end of the text. */
+typedef void (*cover_visit_fn)(void *data, size_t offset, const double *q, double parked);
+enum packllm_status cover_walk(struct cover *cover, cover_visit_fn visit, void *data,
+                               struct packllm_error *err);
+
+/* Writes bytes behind the text. eager: ends are opened byte by byte; else only once all the bytes
+ * stand (they are known), which costs fewer forwards. */
+enum packllm_status cover_extend(struct cover *cover, const char *bytes, size_t size, bool eager,
+                                 struct packllm_error *err);
+/* Writes one token behind the text and makes it the only cover: for a member that generates in its
+ * own tokens. The text must end in a single history (after cover_sync, or this). */
+enum packllm_status cover_append(struct cover *cover, int32_t token, struct packllm_error *err);
+/* Makes the canonical history of the text the only cover (before the first cover_append). */
+enum packllm_status cover_narrow(struct cover *cover, struct packllm_error *err);
+
+/* q[257] of the next event; returns the share of parked ends. */
+double cover_next(const struct cover *cover, double *q);
+
+/* ---- looking ahead without evaluating: a copy of the front, stepped by bytes ------------------ */
+
+struct cover_view;
+size_t cover_view_size(void); /* bytes of one */
+void cover_view_of(const struct cover *cover, struct cover_view *out);
+/* out = view after byte; out may be view. Returns the probability of the byte there. */
+double cover_view_step(const struct cover *cover, const struct cover_view *view, uint8_t byte,
+                       struct cover_view *out);
+double cover_view_next(const struct cover *cover, const struct cover_view *view, double *q);
+
+/* The row of the newest single history, if there is one (after cover_append, cover_narrow, or where
+ * a history ends exactly at the end of the text): probabilities by rank of the tree. */
+struct cover_tokens {
+    const float *mass; /* [tree->n], text tokens by rank */
+    double end;        /* of the END tokens */
+    double log_z;      /* raw logit = log(mass) + log_z */
+};
+bool cover_row_here(const struct cover *cover, struct cover_tokens *out);
+
+/* ---- figures ---------------------------------------------------------------------------------- */
+
+/* Canonical negative log-likelihood of the text set by cover_sync. Nats. */
+struct cover_canonical {
+    double nll;      /* bytes from `from` on, over text and END tokens; a token that `from` cuts is
+                        conditioned on its part before it */
+    double nll_full; /* the same tokens with the softmax over the whole vocabulary, nothing cut */
+    uint64_t tokens; /* that end behind `from` */
+};
+void cover_canonical(const struct cover *cover, size_t from, struct cover_canonical *out);
+uint64_t cover_resyncs(const struct cover *cover);
+uint64_t cover_forwards(const struct cover *cover); /* tokens evaluated, in all */
+double cover_seconds(const struct cover *cover);    /* inside the model library, in all */
+size_t cover_size(const struct cover *cover);       /* bytes of the text */
+/* Canonical tokens of the whole text now. */
+enum packllm_status cover_count_tokens(struct cover *cover, uint64_t *out,
+                                       struct packllm_error *err);
+
+#endif

@@ -1,0 +1,164 @@
+/* private.h - what the files of the cover room share. */
+#ifndef COVER_PRIVATE_H
+#define COVER_PRIVATE_H
+
+#include "cover/cover.h"
+#include "cover/row.h"
+
+/* What a row says along known text: at each depth the next bytes and what ends there. */
+struct cover_slice {
+    float ending, longer; /* mass of the tokens that are exactly the text so far; that go on */
+    int32_t token;        /* that ends here, or -1 */
+    uint32_t first;       /* into cover->slice_byte, slice_mass */
+    uint32_t n;
+};
+
+enum node_valid { NODE_UNKNOWN, NODE_VALID, NODE_INVALID };
+
+/* A history: its last token, and where in the text it ends. */
+struct cover_node {
+    struct cover_node *parent;
+    struct cover_node *same_at; /* next node that ends at the same byte */
+    int32_t token;              /* -1: the empty history (no start token) */
+    size_t at;                  /* bytes of the member's text it spells */
+    uint32_t n_tokens;          /* length of the history */
+    uint8_t valid;              /* enum node_valid */
+    bool wanted;                /* its row is to be evaluated */
+    bool sliced;                /* slices stand for the row, to the end of the text or of all mass */
+    bool on_chain;              /* part of the canonical tokenisation of the known text */
+    struct cover_row *row;      /* or NULL: never evaluated, or given back */
+    uint32_t first_slice, n_slices;
+    double end;                 /* mass of END */
+    double log_z;
+    double nll, nll_full;       /* of the *next* token of the chain under this row */
+};
+
+struct cover_open {
+    struct cover_node *node;
+    struct prefix_place place; /* in the row, where the node has one */
+    double w;                  /* of the history, in units of P(text) */
+};
+
+struct cover_parked {
+    struct cover_node *parent; /* NULL in a view: never opened */
+    size_t at;                 /* where the token ended */
+    double w;                  /* share of P(text) now */
+    double base;               /* share of the end when it was parked, in units of P(text) now */
+    int32_t token;
+    bool pending;              /* its row was asked for and is not there (known text) */
+};
+
+enum { FRONT_OPEN = 40, FRONT_PARKED = 40 };
+
+struct cover_view {
+    size_t x; /* bytes of the member's text it stands behind */
+    bool lost; /* nothing explains the text: says nothing (uniform) until the next resync */
+    unsigned n_open, n_parked;
+    struct cover_open open[FRONT_OPEN];
+    struct cover_parked parked[FRONT_PARKED];
+};
+
+struct cover_lane {
+    int32_t *tokens; /* [n_ctx] what the member's sequence holds */
+    uint32_t n;
+    uint64_t used; /* stamp of the last use */
+};
+
+struct cover {
+    struct member *member;
+    struct member_context *kv;
+    const struct prefix_tree *tree;
+    double epsilon;
+    cover_progress_fn progress;
+    void *progress_data;
+
+    char *text; /* the member's text: with the space that a space_prefix vocabulary puts first */
+    size_t size, room;
+    size_t lead;  /* 1 with that space */
+    size_t known; /* bytes set by cover_sync: slices reach to here */
+
+    struct cover_node **nodes;
+    size_t n_nodes, room_nodes;
+    struct cover_node **at; /* [room + 1] nodes that end at a byte */
+    struct cover_node **chain; /* [n_chain] canonical histories of the known text, root first */
+    size_t n_chain, room_chain;
+    struct cover_slice *slices;
+    size_t n_slices, room_slices;
+    uint8_t *slice_byte;
+    float *slice_mass;
+    size_t n_children, room_children;
+
+    struct cover_lane *lanes; /* [member->n_seq] */
+    uint64_t stamp;
+    struct cover_row **spare; /* rows given back */
+    size_t n_spare, n_live;
+    struct cover_node **live; /* nodes that hold a row */
+    size_t room_live;
+
+    struct cover_view front;
+    double standin[PACKLLM_EVENTS]; /* stand-in for the next event behind a parked end */
+    double *p_last; /* [room + 1] probability the walk gave to each byte of the member's text */
+    uint64_t resyncs;
+
+    struct cover_node **request; /* [n_request] rows that the walk wants */
+    size_t n_request, room_request;
+    float *scratch; /* [table.n + 4] */
+    int32_t *tokens; /* [room_tokens] scratch of the tokenizer */
+    size_t room_tokens;
+};
+
+/* node.c */
+struct cover_node *node_get(struct cover *c, struct cover_node *parent, int32_t token, size_t at,
+                            struct packllm_error *err); /* found or made; NULL: no memory */
+void node_cut(struct cover *c, size_t keep_bytes); /* forgets nodes that reach behind that byte */
+bool node_ready(const struct cover_node *node);    /* its row, or what it says, is there */
+void node_release(struct cover *c, struct cover_node *node);
+void node_sweep(struct cover *c); /* gives back the rows that the front does not need */
+struct cover_row *node_spare_row(struct cover *c, struct packllm_error *err);
+enum packllm_status node_request(struct cover *c, struct cover_node *node,
+                                 struct packllm_error *err);
+
+/* lane.c: evaluates the rows of all wanted nodes on the paths to targets[n]. */
+enum packllm_status lane_evaluate(struct cover *c, struct cover_node *const *targets, size_t n,
+                                  struct packllm_error *err);
+void lane_keep_best(struct cover *c, const int32_t *tokens, uint32_t n);
+/* Writes the tokens of a history; room for node->n_tokens. */
+void lane_path(const struct cover_node *node, int32_t *out);
+
+/* slice.c: reduces a row along the known text. */
+enum packllm_status slice_row(struct cover *c, struct cover_node *node,
+                              const struct cover_row *row, bool *alive, struct packllm_error *err);
+
+/* front.c: the arithmetic of fronts; pure but for the nodes they point at. */
+void front_start(struct cover *c, struct cover_view *f, struct cover_node *node);
+bool front_add_open(const struct cover *c, struct cover_view *f, struct cover_node *node, double w,
+                    struct prefix_place place);
+double front_step(const struct cover *c, const struct cover_view *from, uint8_t byte,
+                  struct cover_view *to);
+double front_next(const struct cover *c, const struct cover_view *f, double *q);
+double front_normalise(const struct cover *c, struct cover_view *f);
+void front_park(struct cover_view *f, const struct cover_parked *parked);
+void front_set_standin(struct cover *c, const struct cover_node *node);
+void node_spread(const struct cover *c, const struct cover_open *o, size_t x, double w, double *q);
+/* Mass that ends exactly at x, and that goes on, behind an open entry whose place is set. */
+void node_here(const struct cover *c, const struct cover_open *o, size_t x, double *ending,
+               double *longer, int32_t *token);
+/* Moves the entry's place from depth d to d + 1 by byte; false: nothing goes on. */
+bool node_enter(const struct cover *c, struct cover_open *o, size_t x, uint8_t byte);
+
+/* settle.c: opens what must be opened at the front. known: rows that are missing are requested. */
+enum packllm_status settle_front(struct cover *c, bool known, struct packllm_error *err);
+enum packllm_status settle_resync(struct cover *c, bool known, struct packllm_error *err);
+
+/* canon.c: is this end canonical? By retokenising a window. */
+enum packllm_status canon_check(struct cover *c, struct cover_node *node,
+                                struct packllm_error *err);
+/* Tokens of text[low..high) of the member's own text into c->tokens; *out_n < 0: cannot be asked. */
+enum packllm_status canon_tokenize(struct cover *c, size_t low, size_t high, long *out_n,
+                                   struct packllm_error *err);
+/* Canonical path of text[0..high) as nodes. *out NULL: the vocabulary cannot spell it. */
+enum packllm_status canon_path(struct cover *c, size_t high, struct cover_node **out,
+                               struct packllm_error *err);
+bool canon_mid_character(const struct cover *c, size_t x);
+
+#endif

@@ -1,0 +1,404 @@
+/* choose.c - from bytes to what users expect (docs/math.md, "Choosing"). The alphabet is the tokens
+ * of the display member D and END; for a token v of bytes c_1 … c_n
+ *
+ *   pi(v) ~ p_D(v | h_D) prod_t p(c_t | x c_<t) / q_D(c_t | x c_<t),  pi(END) alike
+ *
+ * with p the pool and q_D D's own next-byte distribution. With one member, or lambda = e_D, pi is
+ * p_D exactly. The products are taken along the trie of the candidates, each byte once.
+ */
+#include "pack/pack.h" /* first: it asks for the experimental tier */
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/status.h"
+
+enum {
+    TOP_DISPLAY = 64, /* candidates from D */
+    TOP_OTHER = 8,    /* from each other member */
+    DEPTH_MOST = 64   /* bytes of a token that are corrected */
+};
+
+struct candidate {
+    uint32_t rank; /* in D's tree: sorted ranks are sorted bytes */
+    double logp;   /* log pi, not normalised */
+    double delta;  /* log of the product of p / q_D */
+};
+
+struct choice {
+    struct candidate *found; /* [room] */
+    struct sample_candidate *sampled;
+    size_t room;
+    size_t n_active;
+    size_t *active;            /* members with lambda > 0 or D, D first */
+    double *lambda;            /* of the active ones */
+    char *views;               /* [DEPTH_MOST + 1][n] of cover_view_size() */
+    float *logq;               /* [n][257] */
+    const float **rows;        /* [n] */
+    double *along;             /* [n] log q_i of the chosen bytes */
+};
+
+enum packllm_status choice_open(struct choice **out, const struct packllm_session *s,
+                                struct packllm_error *err) {
+    size_t n = s->pack->n, room = PACKLLM_EVENTS;
+    for (size_t i = 0; i < n; i++) {
+        room = s->pack->trees[i].n + 1 > room ? s->pack->trees[i].n + 1 : room;
+    }
+    struct choice *c = alloc_zero(1, sizeof *c);
+    if (c == NULL) {
+        return fail_memory(err, sizeof *c);
+    }
+    *out = c;
+    c->room = room;
+    c->found = alloc_array(room, sizeof *c->found);
+    c->sampled = alloc_array(room, sizeof *c->sampled);
+    c->active = alloc_array(n, sizeof *c->active);
+    c->lambda = alloc_array(n, sizeof *c->lambda);
+    c->views = alloc_array((DEPTH_MOST + 1) * n, cover_view_size());
+    c->logq = alloc_array(n, PACKLLM_EVENTS * sizeof *c->logq);
+    c->rows = alloc_array(n, sizeof *c->rows);
+    c->along = alloc_array(n, sizeof *c->along);
+    if (c->found == NULL || c->sampled == NULL || c->active == NULL || c->lambda == NULL ||
+        c->views == NULL || c->logq == NULL || c->rows == NULL || c->along == NULL) {
+        return fail_memory(err, room * sizeof *c->found);
+    }
+    return PACKLLM_OK;
+}
+
+void choice_close(struct choice *c) {
+    if (c == NULL) {
+        return;
+    }
+    base_free(c->found);
+    base_free(c->sampled);
+    base_free(c->active);
+    base_free(c->lambda);
+    base_free(c->views);
+    base_free(c->logq);
+    base_free(c->rows);
+    base_free(c->along);
+    base_free(c);
+}
+
+static struct cover_view *view_at(const struct choice *c, const struct packllm_session *s,
+                                  size_t depth, size_t k) {
+    return (struct cover_view *)(void *)(c->views +
+                                         (depth * s->pack->n + k) * cover_view_size());
+}
+
+/* The active members: D first, the others in their order. */
+static void find_active(struct packllm_session *s, bool display_first) {
+    struct choice *c = s->choice;
+    c->n_active = 0;
+    if (display_first) {
+        c->active[c->n_active] = s->display;
+        c->lambda[c->n_active++] = s->lambda[s->display];
+    }
+    for (size_t i = 0; i < s->pack->n; i++) {
+        if (s->lambda[i] > 0.0 && !(display_first && i == s->display)) {
+            c->active[c->n_active] = i;
+            c->lambda[c->n_active++] = s->lambda[i];
+        }
+    }
+}
+
+/* Whether the token's bytes may stand behind the text (valid UTF-8, a character may be open). */
+static bool token_fits(const struct packllm_session *s, const struct vocab_table *table,
+                       int32_t id) {
+    struct utf8_state state = s->utf8;
+    const uint8_t *bytes = vocab_bytes(table, id);
+    for (uint32_t k = 0; k < vocab_size(table, id); k++) {
+        if (!utf8_step(&state, bytes[k])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The `most` ranks of the largest mass, into found[]; ties to the lower rank. A heap with the
+ * smallest on top. */
+static size_t top_ranks(const float *mass, uint32_t n, size_t most, struct candidate *found) {
+    size_t count = 0;
+    for (uint32_t rank = 0; rank < n; rank++) {
+        double p = (double)mass[rank];
+        size_t i;
+        if (count < most) {
+            i = count++;
+            while (i > 0 && found[(i - 1) / 2].logp > p) {
+                found[i] = found[(i - 1) / 2];
+                i = (i - 1) / 2;
+            }
+        } else if (p <= found[0].logp) {
+            continue;
+        } else {
+            i = 0;
+            for (;;) {
+                size_t child = 2 * i + 1;
+                if (child >= count) {
+                    break;
+                }
+                child += child + 1 < count && found[child + 1].logp < found[child].logp ? 1 : 0;
+                if (found[child].logp >= p) {
+                    break;
+                }
+                found[i] = found[child];
+                i = child;
+            }
+        }
+        found[i] = (struct candidate){.rank = rank, .logp = p};
+    }
+    return count;
+}
+
+/* D's tokens that begin what another member would say: the longest that its bytes begin with. */
+static size_t add_from_others(struct packllm_session *s, size_t n) {
+    struct choice *c = s->choice;
+    const struct prefix_tree *own = &s->pack->trees[s->display];
+    struct candidate top[TOP_OTHER];
+    for (size_t k = 1; k < c->n_active; k++) {
+        size_t i = c->active[k];
+        struct cover_tokens row;
+        if (!cover_row_here(s->covers[i], &row)) {
+            continue;
+        }
+        const struct prefix_tree *tree = &s->pack->trees[i];
+        size_t found = top_ranks(row.mass, tree->n, TOP_OTHER, top);
+        for (size_t t = 0; t < found; t++) {
+            int32_t id = tree->ids[top[t].rank];
+            struct prefix_place place = prefix_root(own);
+            uint32_t best = UINT32_MAX;
+            for (uint32_t b = 0; b < vocab_size(tree->table, id) &&
+                                 prefix_step(own, &place, vocab_bytes(tree->table, id)[b]);
+                 b++) {
+                best = prefix_ending(own, &place) > 0 ? place.low : best;
+            }
+            if (best != UINT32_MAX && n < c->room - 1) {
+                c->found[n++] = (struct candidate){.rank = best};
+            }
+        }
+    }
+    return n;
+}
+
+static int by_rank(const void *left, const void *right) {
+    const struct candidate *a = left;
+    const struct candidate *b = right;
+    return (a->rank > b->rank) - (a->rank < b->rank);
+}
+
+/* Pool at one place of the trie: p into logp, q_D beside it in logq[0]. */
+static void pool_here(struct packllm_session *s, size_t depth, float *logp) {
+    struct choice *c = s->choice;
+    double q[PACKLLM_EVENTS];
+    for (size_t k = 0; k < c->n_active; k++) {
+        float *row = c->logq + k * PACKLLM_EVENTS;
+        (void)cover_view_next(s->covers[c->active[k]], view_at(c, s, depth, k), q);
+        fuse_floor(q, row);
+        c->rows[k] = row;
+    }
+    fuse_pool(s->params.pool, c->n_active, c->lambda, c->rows, logp);
+}
+
+/* Candidates found[low..high) share their first `depth` bytes; delta is their product so far. */
+static void correct(struct packllm_session *s, size_t low, size_t high, size_t depth, double delta,
+                    double *end_delta) {
+    struct choice *c = s->choice;
+    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    float logp[PACKLLM_EVENTS];
+    double ratio[PACKLLM_EVENTS];
+    for (; low < high && vocab_size(tree->table, tree->ids[c->found[low].rank]) == depth; low++) {
+        c->found[low].delta = delta;
+    }
+    if (low == high && depth > 0) {
+        return;
+    }
+    pool_here(s, depth, logp);
+    for (int e = 0; e < PACKLLM_EVENTS; e++) {
+        ratio[e] = (double)logp[e] - (double)c->logq[e];
+    }
+    if (depth == 0) {
+        *end_delta = ratio[PACKLLM_EVENT_END];
+    }
+    while (low < high) {
+        uint8_t byte = vocab_bytes(tree->table, tree->ids[c->found[low].rank])[depth];
+        size_t end = low + 1;
+        bool longer = vocab_size(tree->table, tree->ids[c->found[low].rank]) > depth + 1;
+        while (end < high &&
+               vocab_bytes(tree->table, tree->ids[c->found[end].rank])[depth] == byte) {
+            longer = longer || vocab_size(tree->table, tree->ids[c->found[end].rank]) > depth + 1;
+            end++;
+        }
+        if (longer && depth + 1 < DEPTH_MOST) {
+            for (size_t k = 0; k < c->n_active; k++) {
+                (void)cover_view_step(s->covers[c->active[k]], view_at(c, s, depth, k), byte,
+                                      view_at(c, s, depth + 1, k));
+            }
+            correct(s, low, end, depth + 1, delta + ratio[byte], end_delta);
+        } else {
+            for (size_t i = low; i < end; i++) {
+                c->found[i].delta = delta + ratio[byte];
+            }
+        }
+        low = end;
+    }
+}
+
+static size_t how_many(const struct packllm_session *s, uint32_t all) {
+    const struct packllm_sampling *o = &s->params.sampling;
+    size_t most = TOP_DISPLAY;
+    bool alone = s->choice->n_active == 1;
+    if (o->temp > 0.0 && o->top_k <= 0) {
+        return alone ? all : (all < 256 ? all : 256);
+    }
+    if (o->temp > 0.0 && (size_t)o->top_k > most) {
+        most = (size_t)o->top_k;
+    }
+    if (o->repeat_penalty != 1.0 || o->presence_penalty != 0.0 || o->frequency_penalty != 0.0) {
+        /* Penalties can lift what is just below the cut. */
+        most += o->repeat_last_n < 0 ? (size_t)s->tokens : (size_t)o->repeat_last_n;
+    }
+    return most < all ? most : all;
+}
+
+static void record_why(struct packllm_session *s, const char *bytes, size_t size, bool end) {
+    struct choice *c = s->choice;
+    for (size_t i = 0; i < s->pack->n; i++) {
+        s->why[i] = (struct packllm_why_member){.logprob = (double)NAN, .first_logprob = (double)NAN};
+    }
+    for (size_t k = 0; k < c->n_active; k++) {
+        size_t i = c->active[k];
+        struct packllm_why_member *why = &s->why[i];
+        struct cover_view *view = view_at(c, s, 0, k), *step = view_at(c, s, 1, k);
+        const struct cover *cover = s->covers[i];
+        double q[PACKLLM_EVENTS];
+        float logq[PACKLLM_EVENTS];
+        cover_view_of(cover, view);
+        memcpy(step, view, cover_view_size());
+        why->logprob = 0.0;
+        for (size_t b = 0; b < size + (end ? 1 : 0); b++) {
+            (void)cover_view_next(cover, step, q);
+            fuse_floor(q, logq);
+            why->logprob += (double)logq[end ? PACKLLM_EVENT_END : (uint8_t)bytes[b]];
+            if (!end) {
+                (void)cover_view_step(cover, step, (uint8_t)bytes[b], step);
+            }
+        }
+        struct cover_tokens row;
+        struct candidate best;
+        const struct prefix_tree *tree = &s->pack->trees[i];
+        if (cover_row_here(cover, &row) && top_ranks(row.mass, tree->n, 1, &best) == 1) {
+            int32_t id = tree->ids[best.rank];
+            bool bad;
+            const char *piece = (const char *)vocab_bytes(tree->table, id);
+            size_t whole = vocab_size(tree->table, id);
+            whole = whole < sizeof why->first ? whole : sizeof why->first - 1;
+            whole = utf8_whole(piece, whole, &bad);
+            memcpy(why->first, piece, whole);
+            why->first[whole] = '\0';
+            why->first_logprob = log(best.logp);
+        }
+    }
+}
+
+enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, double *out_logprob,
+                                 struct packllm_error *err) {
+    struct choice *c = s->choice;
+    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    struct cover_tokens row;
+    if (!cover_row_here(s->covers[s->display], &row)) {
+        return fail(err, PACKLLM_E_INTERNAL, (int)s->display, "the display member has no row");
+    }
+    find_active(s, true);
+    bool alone = c->n_active == 1;
+    size_t n = top_ranks(row.mass, tree->n, how_many(s, tree->n), c->found);
+    n = alone ? n : add_from_others(s, n);
+    qsort(c->found, n, sizeof *c->found, by_rank);
+    size_t kept = 0;
+    double end_delta = 0.0, inside = row.end;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t rank = c->found[i].rank;
+        bool repeated = i > 0 && rank == c->found[i - 1].rank;
+        if (!repeated) {
+            inside += (double)row.mass[rank];
+        }
+        if (!repeated && row.mass[rank] > 0.0F && token_fits(s, tree->table, tree->ids[rank])) {
+            c->found[kept++] = (struct candidate){.rank = rank};
+        }
+    }
+    if (!alone) {
+        for (size_t k = 0; k < c->n_active; k++) {
+            cover_view_of(s->covers[c->active[k]], view_at(c, s, 0, k));
+        }
+        correct(s, 0, kept, 0, 0.0, &end_delta);
+    }
+    double sum = 0.0;
+    size_t n_sampled = 0;
+    for (size_t i = 0; i < kept; i++) {
+        double logp = log((double)row.mass[c->found[i].rank]) + (alone ? 0.0 : c->found[i].delta);
+        sum += exp(logp);
+        c->sampled[n_sampled++] = (struct sample_candidate){
+            .id = tree->ids[c->found[i].rank], .logp = logp + row.log_z};
+    }
+    double logp_end = log(row.end) + end_delta;
+    if (row.end > 0.0 && s->utf8.need == 0 && !s->params.sampling.ignore_eos) {
+        sum += exp(logp_end);
+        c->sampled[n_sampled++] =
+            (struct sample_candidate){.id = (int32_t)tree->table->n, .logp = logp_end + row.log_z};
+    }
+    if (n_sampled == 0) {
+        return fail(err, PACKLLM_E_MODEL, (int)s->display,
+                    "member '%s' offers no token that keeps the text valid UTF-8",
+                    s->pack->members[s->display]->name);
+    }
+    double normaliser = sum + (inside < 1.0 ? 1.0 - inside : 0.0);
+    s->normaliser_min = normaliser < s->normaliser_min ? normaliser : s->normaliser_min;
+    s->normaliser_max = normaliser > s->normaliser_max ? normaliser : s->normaliser_max;
+    size_t picked = sampler_pick(s->sampler, c->sampled, n_sampled, s->position);
+    int32_t id = c->sampled[picked].id;
+    bool end = id == (int32_t)tree->table->n;
+    *out_logprob = logp_end - log(normaliser);
+    for (size_t i = 0; i < kept && !end; i++) {
+        if (tree->ids[c->found[i].rank] == id) {
+            *out_logprob = log((double)row.mass[c->found[i].rank]) +
+                           (alone ? 0.0 : c->found[i].delta) - log(normaliser);
+        }
+    }
+    if (s->params.why) {
+        record_why(s, end ? "" : (const char *)vocab_bytes(tree->table, id),
+                   end ? 0 : vocab_size(tree->table, id), end);
+    }
+    *out_id = end ? -1 : id;
+    return PACKLLM_OK;
+}
+
+enum packllm_status choose_byte(struct packllm_session *s, int32_t *out_id, double *out_logprob,
+                                struct packllm_error *err) {
+    struct choice *c = s->choice;
+    float logp[PACKLLM_EVENTS];
+    (void)err;
+    find_active(s, false);
+    for (size_t k = 0; k < c->n_active; k++) {
+        cover_view_of(s->covers[c->active[k]], view_at(c, s, 0, k));
+    }
+    pool_here(s, 0, logp);
+    size_t n = 0;
+    for (int e = 0; e < PACKLLM_EVENTS; e++) {
+        bool fits = e == PACKLLM_EVENT_END ? s->utf8.need == 0 && !s->params.sampling.ignore_eos
+                                           : utf8_may_follow(&s->utf8, (uint8_t)e);
+        if (fits) {
+            c->sampled[n++] = (struct sample_candidate){.id = e, .logp = (double)logp[e]};
+        }
+    }
+    size_t picked = sampler_pick(s->sampler, c->sampled, n, s->position);
+    int32_t id = c->sampled[picked].id;
+    *out_logprob = (double)logp[id];
+    if (s->params.why) {
+        char byte = (char)id;
+        record_why(s, &byte, id == PACKLLM_EVENT_END ? 0 : 1, id == PACKLLM_EVENT_END);
+    }
+    *out_id = id == PACKLLM_EVENT_END ? -1 : id;
+    return PACKLLM_OK;
+}

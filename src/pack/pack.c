@@ -1,0 +1,266 @@
+/* pack.c - opening a pack: the members, their vocabularies' prefix structures, and whether they fit. */
+
+#include "pack/pack.h" /* first: it asks for the experimental tier */
+
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/status.h"
+
+struct packllm_member_spec packllm_member_spec_default(void) {
+    return (struct packllm_member_spec){.n_gpu_layers = -1, .prior = 1.0, .cap = 1.0};
+}
+
+struct packllm_params packllm_params_default(void) {
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return (struct packllm_params){.n_threads = (int32_t)(cores < 1 ? 1 : cores > 16 ? 16 : cores),
+                                   .n_seq = 12};
+}
+
+static enum packllm_status check_params(const struct packllm_params *given,
+                                        struct packllm_params *out, struct packllm_error *err) {
+    struct packllm_params defaults = packllm_params_default();
+    *out = given != NULL ? *given : defaults;
+    out->n_threads = out->n_threads == 0 ? defaults.n_threads : out->n_threads;
+    out->n_seq = out->n_seq == 0 ? defaults.n_seq : out->n_seq;
+    if (out->n_threads < 0 || out->n_threads > 512) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "%d threads: give 1 to 512",
+                    (int)out->n_threads);
+    }
+    if (out->n_seq < 4 || out->n_seq > 64) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "n_seq is %u: give 4 to 64",
+                    (unsigned)out->n_seq);
+    }
+    return PACKLLM_OK;
+}
+
+static enum packllm_status check_specs(const struct packllm_member_spec *specs, size_t n,
+                                       struct packllm_error *err) {
+    double caps = 0.0;
+    if (specs == NULL || n == 0) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "a pack needs at least one member");
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (specs[i].path == NULL || specs[i].path[0] == '\0') {
+            return fail(err, PACKLLM_E_ARG, (int)i, "member %zu has no path", i + 1);
+        }
+        if (!(specs[i].prior > 0.0) || !isfinite(specs[i].prior)) {
+            return fail(err, PACKLLM_E_ARG, (int)i, "member %zu ('%s'): prior %g is not > 0", i + 1,
+                        specs[i].path, specs[i].prior);
+        }
+        if (!(specs[i].cap > 0.0) || specs[i].cap > 1.0) {
+            return fail(err, PACKLLM_E_ARG, (int)i, "member %zu ('%s'): cap %g is not in (0, 1]",
+                        i + 1, specs[i].path, specs[i].cap);
+        }
+        caps += specs[i].cap;
+        for (size_t k = 0; k < i; k++) {
+            if (specs[i].name != NULL && specs[k].name != NULL &&
+                strcmp(specs[i].name, specs[k].name) == 0) {
+                return fail(err, PACKLLM_E_ARG, (int)i,
+                            "two members are called '%s': give one another name (name=…)",
+                            specs[i].name);
+            }
+        }
+    }
+    if (caps < 1.0) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                    "the caps sum to %g: weights of sum 1 do not fit below them", caps);
+    }
+    return PACKLLM_OK;
+}
+
+enum packllm_status packllm_pack_memory(const struct packllm_member_spec *specs, size_t n,
+                                        const struct packllm_params *params,
+                                        struct packllm_memory *out_total,
+                                        struct packllm_memory *out_members,
+                                        struct packllm_error *err) {
+    struct packllm_params checked;
+    struct packllm_memory total = {0};
+    enum packllm_status status = check_params(params, &checked, err);
+    if (status >= 0) {
+        status = check_specs(specs, n, err);
+    }
+    for (size_t i = 0; i < n && status >= 0; i++) {
+        struct packllm_memory one;
+        status = member_llama_memory(&specs[i], (int)i, &checked, &one, err);
+        if (status < 0) {
+            break;
+        }
+        total.weights += one.weights;
+        total.kv += one.kv;
+        total.buffers += one.buffers;
+        total.total += one.total;
+        total.available = one.available;
+        if (out_members != NULL) {
+            out_members[i] = one;
+        }
+    }
+    if (status >= 0) {
+        *out_total = total;
+    }
+    return status;
+}
+
+static enum packllm_status allocate(struct packllm_pack **out, size_t n,
+                                    const struct packllm_params *params,
+                                    struct packllm_error *err) {
+    struct packllm_pack *pack = alloc_zero(1, sizeof *pack);
+    if (pack == NULL) {
+        return fail_memory(err, sizeof *pack);
+    }
+    pack->params = *params;
+    pack->members = alloc_zero(n, sizeof(struct member *));
+    pack->trees = alloc_zero(n, sizeof *pack->trees);
+    pack->prior = alloc_zero(n, sizeof *pack->prior);
+    pack->cap = alloc_zero(n, sizeof *pack->cap);
+    if (pack->members == NULL || pack->trees == NULL || pack->prior == NULL || pack->cap == NULL) {
+        packllm_pack_close(pack);
+        return fail_memory(err, n * sizeof *pack->trees);
+    }
+    *out = pack;
+    return PACKLLM_OK;
+}
+
+/* Takes the member in, also when its vocabulary's structure cannot be made (close frees both). */
+static enum packllm_status take(struct packllm_pack *pack, struct member *member, double prior,
+                                double cap, struct packllm_error *err) {
+    size_t i = pack->n++;
+    pack->members[i] = member;
+    pack->prior[i] = prior;
+    pack->cap[i] = cap;
+    for (size_t k = 0; k < i; k++) {
+        if (strcmp(pack->members[k]->name, member->name) == 0) {
+            return fail(err, PACKLLM_E_ARG, (int)i,
+                        "two members are called '%s': give one another name (name=…)",
+                        member->name);
+        }
+    }
+    return prefix_init(&pack->trees[i], &member->table, err);
+}
+
+static void normalise_priors(struct packllm_pack *pack) {
+    double sum = 0.0;
+    for (size_t i = 0; i < pack->n; i++) {
+        sum += pack->prior[i];
+    }
+    for (size_t i = 0; i < pack->n; i++) {
+        pack->prior[i] /= sum;
+    }
+}
+
+enum packllm_status packllm_pack_open(struct packllm_pack **out_pack,
+                                      const struct packllm_member_spec *specs, size_t n,
+                                      const struct packllm_params *params,
+                                      struct packllm_error *err) {
+    struct packllm_params checked;
+    struct packllm_memory memory;
+    struct packllm_pack *pack = NULL;
+    enum packllm_status status = check_params(params, &checked, err);
+    if (status >= 0) {
+        status = packllm_pack_memory(specs, n, &checked, &memory, NULL, err);
+    }
+    if (status >= 0 && memory.available > 0 && memory.total > memory.available) {
+        status = fail(err, PACKLLM_E_MEMORY, PACKLLM_NO_MEMBER,
+                      "the pack needs about %.0f MiB and %.0f MiB are free: use fewer or smaller "
+                      "members, or a smaller context (-c)",
+                      (double)memory.total / 1048576.0, (double)memory.available / 1048576.0);
+    }
+    if (status >= 0) {
+        status = allocate(&pack, n, &checked, err);
+    }
+    for (size_t i = 0; i < n && status >= 0; i++) {
+        struct member *member = NULL;
+        status = member_llama_open(&member, &specs[i], (int)i, &checked, err);
+        if (status >= 0) {
+            status = take(pack, member, specs[i].prior, specs[i].cap, err);
+        }
+    }
+    if (status < 0) {
+        packllm_pack_close(pack);
+        return status;
+    }
+    normalise_priors(pack);
+    *out_pack = pack;
+    return PACKLLM_OK;
+}
+
+enum packllm_status packllm_pack_open_own(struct packllm_pack **out_pack,
+                                          const struct packllm_own_member *members, size_t n,
+                                          const struct packllm_params *params,
+                                          struct packllm_error *err) {
+    struct packllm_params checked;
+    struct packllm_pack *pack = NULL;
+    if (members == NULL || n == 0) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "a pack needs at least one member");
+    }
+    enum packllm_status status = check_params(params, &checked, err);
+    if (status >= 0) {
+        status = allocate(&pack, n, &checked, err);
+    }
+    for (size_t i = 0; i < n && status >= 0; i++) {
+        struct member *member = NULL;
+        status = member_own_open(&member, &members[i], (int)i, &checked, err);
+        if (status >= 0) {
+            status = take(pack, member, 1.0, 1.0, err);
+        }
+    }
+    if (status < 0) {
+        packllm_pack_close(pack);
+        return status;
+    }
+    normalise_priors(pack);
+    *out_pack = pack;
+    return PACKLLM_OK;
+}
+
+void packllm_pack_close(struct packllm_pack *pack) {
+    if (pack == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < pack->n; i++) {
+        prefix_done(&pack->trees[i]);
+        member_close(pack->members[i]);
+    }
+    base_free(pack->members);
+    base_free(pack->trees);
+    base_free(pack->prior);
+    base_free(pack->cap);
+    base_free(pack);
+}
+
+size_t packllm_pack_size(const struct packllm_pack *pack) {
+    return pack->n;
+}
+
+enum packllm_status packllm_pack_member(const struct packllm_pack *pack, size_t member,
+                                        struct packllm_member_info *out_info) {
+    if (member >= pack->n) {
+        return PACKLLM_E_ARG;
+    }
+    const struct member *m = pack->members[member];
+    *out_info = (struct packllm_member_info){.name = m->name,
+                                             .path = m->path,
+                                             .description = m->description,
+                                             .n_vocab = m->table.n,
+                                             .n_ctx = m->n_ctx,
+                                             .n_ctx_train = m->n_ctx_train,
+                                             .bytes_weights = m->bytes_weights};
+    return PACKLLM_OK;
+}
+
+const char *packllm_pool_name(enum packllm_pool pool) {
+    static const char *const names[] = {"log", "linear"};
+    return (unsigned)pool < sizeof names / sizeof *names ? names[pool] : NULL;
+}
+
+const char *packllm_weigher_name(enum packllm_weigher weigher) {
+    static const char *const names[] = {"exact", "sim", "uniform", "top1", "fixed"};
+    return (unsigned)weigher < sizeof names / sizeof *names ? names[weigher] : NULL;
+}
+
+const char *packllm_finish_name(enum packllm_finish finish) {
+    static const char *const names[] = {"none", "stop", "length", "end"};
+    return (unsigned)finish < sizeof names / sizeof *names ? names[finish] : NULL;
+}

@@ -1,0 +1,78 @@
+/* pack.h - what the files of the pack room share: the two handles of the public API. */
+#ifndef PACK_PACK_H
+#define PACK_PACK_H
+
+#define PACKLLM_EXPERIMENTAL
+#include <stdatomic.h>
+
+#include "base/buf.h"
+#include "base/utf8.h"
+#include "cover/cover.h"
+#include "fuse/fuse.h"
+#include "member/member.h"
+#include "packllm/packllm.h"
+#include "sample/sample.h"
+#include "score/score.h"
+#include "vocab/prefix.h"
+
+struct packllm_pack {
+    size_t n;
+    struct member **members;    /* [n] */
+    struct prefix_tree *trees;  /* [n] */
+    double *prior, *cap;        /* [n] prior sums to 1 */
+    struct packllm_params params;
+};
+
+struct packllm_session {
+    struct packllm_pack *pack;
+    struct packllm_session_params params;
+    double *fixed;
+    char **stop;
+    struct cover **covers;          /* [n] opened when first needed */
+    struct score_reading *readings; /* [n] of the prompt */
+    double *lambda;                 /* [n] */
+    struct packllm_weights weights;
+    struct packllm_member_weight *member_weights; /* [n] */
+    struct packllm_member_stats *member_stats;    /* [n] */
+    struct packllm_member_score *member_scores;   /* [n] */
+    atomic_bool cancel;
+    bool ready;     /* a prompt stands: steps may follow */
+    bool started;   /* the first step was taken */
+    int progressing; /* member whose evaluation reports progress */
+
+    size_t display;         /* member whose tokens are chosen among */
+    struct sampler *sampler;
+    struct stopper *stopper;
+    struct buf text;        /* what was generated, held text included */
+    size_t emitted;         /* bytes of it given out */
+    size_t releasable;      /* bytes of it that no stop string can still take back */
+    struct utf8_state utf8; /* at the end of text */
+    int32_t pending;        /* chosen and not yet evaluated: token or byte; -1: none */
+    uint64_t position;      /* steps taken */
+    bool closing;           /* the end is decided; held text goes out first */
+    enum packllm_finish finish;
+    uint64_t prompt_tokens, tokens;
+    uint64_t *forwards_before, *tokens_before; /* [n] at the end of the prompt */
+    double *seconds_before;
+    double normaliser_min, normaliser_max;
+    double seconds_prompt, seconds_generate;
+
+    struct choice *choice; /* work space of choose.c */
+    struct packllm_why_member *why; /* [n] */
+};
+
+enum packllm_status pack_cover(struct packllm_session *s, size_t member, struct cover **out,
+                               struct packllm_error *err);
+struct score_method pack_method(const struct packllm_session *s);
+
+/* choose.c: one symbol of the reply. *out_id: display token (or byte), or -1 for END. */
+struct choice;
+enum packllm_status choice_open(struct choice **out, const struct packllm_session *s,
+                                struct packllm_error *err);
+void choice_close(struct choice *choice);
+enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, double *out_logprob,
+                                 struct packllm_error *err);
+enum packllm_status choose_byte(struct packllm_session *s, int32_t *out_id, double *out_logprob,
+                                struct packllm_error *err);
+
+#endif

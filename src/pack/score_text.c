@@ -1,0 +1,277 @@
+/* score_text.c - scoring known text with the pack: in one go, or by the walk that generates; and the
+ * plain decoding of one member that speeds are compared with. */
+#include "pack/pack.h" /* first: it asks for the experimental tier */
+
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/status.h"
+
+#define BITS 1.4426950408889634 /* per nat */
+
+struct packllm_score_params packllm_score_params_default(void) {
+    return (struct packllm_score_params){0};
+}
+
+/* What is summed over the scored bytes. */
+struct tally {
+    struct packllm_session *s;
+    const struct packllm_score_params *p;
+    const float **rows;  /* [n] of this byte */
+    double *log2_member; /* [n] */
+    double *nll;         /* [n] through the byte models, nats */
+    double nll_pack;
+    uint64_t jensen;
+};
+
+static void tally_byte(struct tally *t, size_t offset, uint8_t byte, double parked) {
+    struct packllm_session *s = t->s;
+    float logp[PACKLLM_EVENTS];
+    double bound = 0.0;
+    fuse_pool(s->params.pool, s->pack->n, s->lambda, t->rows, logp);
+    for (size_t i = 0; i < s->pack->n; i++) {
+        double nll = -(double)t->rows[i][byte];
+        t->nll[i] += nll;
+        t->log2_member[i] = -nll * BITS;
+        bound += s->lambda[i] > 0.0 ? s->lambda[i] * nll : 0.0;
+    }
+    double nll = -(double)logp[byte];
+    t->nll_pack += nll;
+    t->jensen += nll > bound + 1e-4 ? 1 : 0; /* rows are floats */
+    if (t->p->per_byte != NULL) {
+        t->p->per_byte(t->p->per_byte_data, offset, -nll * BITS, t->log2_member, parked);
+    }
+}
+
+static void fill_next(struct packllm_session *s, const float **rows, float *store, double *next) {
+    double q[PACKLLM_EVENTS], sum = 0.0;
+    float logp[PACKLLM_EVENTS];
+    for (size_t i = 0; i < s->pack->n; i++) {
+        (void)cover_next(s->covers[i], q);
+        fuse_floor(q, store + i * PACKLLM_EVENTS);
+        rows[i] = store + i * PACKLLM_EVENTS;
+    }
+    fuse_pool(s->params.pool, s->pack->n, s->lambda, rows, logp);
+    for (int e = 0; e < PACKLLM_EVENTS; e++) {
+        next[e] = exp((double)logp[e]);
+        sum += next[e];
+    }
+    for (int e = 0; e < PACKLLM_EVENTS; e++) {
+        next[e] /= sum;
+    }
+}
+
+/* The same bytes again, through the path that generates: each read by all members before the next. */
+static enum packllm_status walk(struct packllm_session *s, const char *text, size_t size,
+                                size_t context, struct tally *t, float *store,
+                                struct packllm_error *err) {
+    enum packllm_status status = PACKLLM_OK;
+    double q[PACKLLM_EVENTS];
+    for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
+        status = cover_sync(s->covers[i], text, context, err);
+        if (status >= 0) {
+            status = cover_walk(s->covers[i], NULL, NULL, err);
+        }
+        s->forwards_before[i] = cover_forwards(s->covers[i]);
+    }
+    for (size_t x = context; x < size && status >= 0; x++) {
+        double parked = 0.0;
+        for (size_t i = 0; i < s->pack->n; i++) {
+            double share = cover_next(s->covers[i], q);
+            parked = share > parked ? share : parked;
+            fuse_floor(q, store + i * PACKLLM_EVENTS);
+            t->rows[i] = store + i * PACKLLM_EVENTS;
+        }
+        tally_byte(t, x, (uint8_t)text[x], parked);
+        for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
+            status = cover_extend(s->covers[i], text + x, 1, true, err);
+        }
+        if (atomic_load(&s->cancel)) {
+            status = fail(err, PACKLLM_E_CANCELLED, PACKLLM_NO_MEMBER, "cancelled");
+        }
+    }
+    return status;
+}
+
+static void batch(struct packllm_session *s, const char *text, size_t size, size_t context,
+                  struct tally *t) {
+    for (size_t x = context; x < size; x++) {
+        double parked = 0.0;
+        for (size_t i = 0; i < s->pack->n; i++) {
+            const struct score_reading *r = &s->readings[i];
+            t->rows[i] = r->logq + x * PACKLLM_EVENTS;
+            parked = (double)r->parked[x] > parked ? (double)r->parked[x] : parked;
+        }
+        tally_byte(t, x, (uint8_t)text[x], parked);
+    }
+}
+
+static void fill_score(struct packllm_session *s, const struct packllm_score_params *p,
+                       const struct tally *t, size_t scored, struct packllm_score *out) {
+    double bits = BITS / (double)scored;
+    for (size_t i = 0; i < s->pack->n; i++) {
+        const struct score_reading *r = &s->readings[i];
+        uint64_t before = r->whole.tokens - r->canonical.tokens;
+        out->resyncs += p->through_generation ? cover_resyncs(s->covers[i]) : r->resyncs;
+        s->member_scores[i] = (struct packllm_member_score){
+            .name = s->pack->members[i]->name,
+            .weight = s->lambda[i],
+            .bits_per_byte = r->canonical.nll * bits,
+            .bits_per_byte_model = t->nll[i] * bits,
+            .forwards = p->through_generation
+                            ? cover_forwards(s->covers[i]) - s->forwards_before[i]
+                            : (r->forwards > before ? r->forwards - before : 0),
+            .tokens = r->canonical.tokens,
+            .windows = r->windows,
+            .seconds = r->seconds};
+    }
+    out->bits_per_byte = t->nll_pack * bits;
+    out->jensen_violations = s->params.pool == PACKLLM_POOL_LOG ||
+                                     s->params.pool == PACKLLM_POOL_LINEAR
+                                 ? t->jensen
+                                 : 0;
+}
+
+enum packllm_status packllm_session_score(struct packllm_session *s, const char *text, size_t size,
+                                          const struct packllm_score_params *params,
+                                          struct packllm_score *out_score,
+                                          struct packllm_error *err) {
+    struct packllm_score_params p = params != NULL ? *params : packllm_score_params_default();
+    size_t n = s->pack->n, whole = text != NULL ? utf8_check(text, size) : 0;
+    struct packllm_score score = {0};
+    if (text == NULL || size == 0 || p.context_bytes >= size) {
+        return fail(err, PACKLLM_E_TEXT, PACKLLM_NO_MEMBER,
+                    "nothing to score: the text has %zu bytes, the context takes %zu", size,
+                    p.context_bytes);
+    }
+    if (whole != size) {
+        return fail(err, PACKLLM_E_TEXT, PACKLLM_NO_MEMBER,
+                    "the text is not valid UTF-8 at byte %zu (0x%02x)", whole,
+                    (unsigned)(uint8_t)text[whole]);
+    }
+    if (p.through_generation && p.context_bytes == 0) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                    "walking needs a context to start from: give context bytes > 0");
+    }
+    if (p.context_bytes > 0 && ((uint8_t)text[p.context_bytes] & 0xc0) == 0x80) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                    "byte %zu, where the context ends, is inside a character", p.context_bytes);
+    }
+    struct tally t = {.s = s, .p = &p};
+    const struct score_reading **readings = alloc_array(n, sizeof *readings);
+    float *store = alloc_array(n, PACKLLM_EVENTS * sizeof *store);
+    t.rows = alloc_array(n, sizeof *t.rows);
+    t.log2_member = alloc_array(n, sizeof *t.log2_member);
+    t.nll = alloc_zero(n, sizeof *t.nll);
+    enum packllm_status status = PACKLLM_OK;
+    double start = score_clock();
+    if (readings == NULL || store == NULL || t.rows == NULL || t.log2_member == NULL ||
+        t.nll == NULL) {
+        status = fail_memory(err, n * PACKLLM_EVENTS * sizeof(float));
+    }
+    atomic_store(&s->cancel, false);
+    s->ready = false;
+    for (size_t i = 0; i < n && status >= 0; i++) {
+        struct cover *cover = NULL;
+        readings[i] = &s->readings[i];
+        score_reading_done(&s->readings[i]);
+        status = pack_cover(s, i, &cover, err);
+        if (status >= 0) {
+            status = score_read(cover, s->pack->members[i], text, size, p.context_bytes,
+                                !p.through_generation, &s->readings[i], err);
+        }
+    }
+    score.seconds_evaluate = score_clock() - start;
+    struct score_method method = pack_method(s);
+    struct score_weights w = {0};
+    if (status >= 0) {
+        status = score_weigh(&method, n, readings, text, p.context_bytes, s->lambda, &w, err);
+    }
+    if (status >= 0 && p.through_generation) {
+        status = walk(s, text, size, p.context_bytes, &t, store, err);
+    } else if (status >= 0) {
+        batch(s, text, size, p.context_bytes, &t);
+    }
+    if (status >= 0) {
+        score.bytes = size - p.context_bytes;
+        score.context_bytes = p.context_bytes;
+        score.n_members = n;
+        score.members = s->member_scores;
+        score.seconds_solve = w.seconds;
+        fill_score(s, &p, &t, size - p.context_bytes, &score);
+        if (p.next) {
+            fill_next(s, t.rows, store, score.next);
+        }
+        *out_score = score;
+    }
+    for (size_t i = 0; i < n; i++) {
+        score_reading_done(&s->readings[i]);
+    }
+    base_free(readings);
+    base_free(store);
+    base_free(t.rows);
+    base_free(t.log2_member);
+    base_free(t.nll);
+    return status;
+}
+
+/* A row is wanted, as whoever samples wants it, and not looked at. */
+static enum packllm_status ignore_row(void *ctx, size_t item, const float *logits,
+                                      struct packllm_error *err) {
+    (void)ctx;
+    (void)item;
+    (void)logits;
+    (void)err;
+    return PACKLLM_OK;
+}
+
+enum packllm_status packllm_bench_plain(struct packllm_pack *pack, size_t member, const char *text,
+                                        size_t size, size_t context_bytes, double *out_seconds,
+                                        uint64_t *out_tokens, struct packllm_error *err) {
+    if (member >= pack->n || size == 0 || context_bytes >= size) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "no such member, or no text to decode");
+    }
+    struct member *m = pack->members[member];
+    struct member_context *kv = NULL;
+    size_t room = size + 16, n = 0, first = 0, count = 0;
+    int32_t *tokens = alloc_array(room, sizeof *tokens);
+    struct member_item *items = alloc_array(room + 1, sizeof *items);
+    enum packllm_status status = PACKLLM_OK;
+    if (tokens == NULL || items == NULL) {
+        status = fail_memory(err, room * sizeof *items);
+    }
+    if (status >= 0) {
+        status = member_tokenize(m, text, size, tokens, room, &n, err);
+    }
+    if (status >= 0) {
+        status = member_context_open(m, &kv, err);
+    }
+    if (status >= 0) {
+        size_t at = 0;
+        if (m->start >= 0) {
+            items[count++] = (struct member_item){.token = m->start};
+        }
+        for (; first < n && at < context_bytes; first++) {
+            at += vocab_size(&m->table, tokens[first]);
+            items[count++] = (struct member_item){.token = tokens[first]};
+        }
+        if (count > 0) {
+            items[count - 1].want_row = true;
+            status = member_eval(kv, items, count, ignore_row, NULL, err);
+        }
+    }
+    double start = score_clock();
+    for (size_t i = first; i < n && status >= 0; i++) {
+        struct member_item one = {.token = tokens[i], .want_row = true};
+        status = member_eval(kv, &one, 1, ignore_row, NULL, err);
+    }
+    if (status >= 0) {
+        *out_seconds = score_clock() - start;
+        *out_tokens = n - first;
+    }
+    member_context_close(kv);
+    base_free(tokens);
+    base_free(items);
+    return status;
+}

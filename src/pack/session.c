@@ -1,0 +1,548 @@
+/* session.c - one timeline: the prompt read by every member, lambda found, then steps pulled. */
+#include "pack/pack.h" /* first: it asks for the experimental tier */
+
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/status.h"
+
+enum { TEXT_MAX = 1 << 28 }; /* bytes of a reply */
+
+struct packllm_session_params packllm_session_params_default(void) {
+    return (struct packllm_session_params){
+        .pool = PACKLLM_POOL_LOG,
+        .weigher = PACKLLM_WEIGH_EXACT,
+        .choose = PACKLLM_CHOOSE_TOKENS,
+        .shrink = 1.0,
+        .tau = 1.0,
+        .epsilon = 0.01,
+        .display = -1,
+        .max_tokens = -1,
+        .sampling = {.temp = 0.8,
+                     .top_k = 40,
+                     .top_p = 0.95,
+                     .min_p = 0.05,
+                     .repeat_penalty = 1.0,
+                     .repeat_last_n = 64},
+    };
+}
+
+static enum packllm_status check_params(const struct packllm_session_params *p, size_t n,
+                                        struct packllm_error *err) {
+    if (packllm_pool_name(p->pool) == NULL || packllm_weigher_name(p->weigher) == NULL ||
+        (unsigned)p->choose > PACKLLM_CHOOSE_BYTES) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "pool, weigher or choose is no known one");
+    }
+    if (!(p->shrink >= 0.0) || !isfinite(p->shrink)) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "shrink is %g: give a number >= 0",
+                    p->shrink);
+    }
+    if (!(p->tau > 0.0) || !isfinite(p->tau)) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "tau is %g: give a number > 0", p->tau);
+    }
+    if (!(p->epsilon > 0.0 && p->epsilon < 1.0)) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "epsilon is %g: give one in (0, 1)",
+                    p->epsilon);
+    }
+    if (p->display >= 0 && (size_t)p->display >= n) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "there is no member %d to display",
+                    (int)p->display);
+    }
+    if (p->weigher == PACKLLM_WEIGH_FIXED && p->fixed == NULL) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "fixed weights are missing");
+    }
+    return PACKLLM_OK;
+}
+
+static enum packllm_status copy_arrays(struct packllm_session *s, struct packllm_error *err) {
+    size_t n = s->pack->n, n_stop = s->params.n_stop;
+    if (s->params.weigher == PACKLLM_WEIGH_FIXED) {
+        s->fixed = alloc_array(n, sizeof *s->fixed);
+        if (s->fixed == NULL) {
+            return fail_memory(err, n * sizeof *s->fixed);
+        }
+        enum packllm_status status = solve_fixed(s->params.fixed, n, s->fixed, err);
+        if (status < 0) {
+            return status;
+        }
+        s->params.fixed = s->fixed;
+    }
+    s->stop = alloc_zero(n_stop, sizeof(char *));
+    if (s->stop == NULL) {
+        return fail_memory(err, n_stop * sizeof(char *));
+    }
+    for (size_t i = 0; i < n_stop; i++) {
+        s->stop[i] = alloc_text(s->params.stop[i], strlen(s->params.stop[i]));
+        if (s->stop[i] == NULL) {
+            s->params.n_stop = i;
+            return fail_memory(err, strlen(s->params.stop[i]));
+        }
+    }
+    s->params.stop = NULL;
+    return PACKLLM_OK;
+}
+
+enum packllm_status packllm_session_open(struct packllm_session **out_session,
+                                         struct packllm_pack *pack,
+                                         const struct packllm_session_params *params,
+                                         struct packllm_error *err) {
+    struct packllm_session_params p = params != NULL ? *params : packllm_session_params_default();
+    size_t n = pack->n;
+    enum packllm_status status = check_params(&p, n, err);
+    if (status < 0) {
+        return status;
+    }
+    struct packllm_session *s = alloc_zero(1, sizeof *s);
+    if (s == NULL) {
+        return fail_memory(err, sizeof *s);
+    }
+    s->pack = pack;
+    s->params = p;
+    s->pending = -1;
+    buf_init(&s->text, TEXT_MAX);
+    s->covers = alloc_zero(n, sizeof(struct cover *));
+    s->readings = alloc_zero(n, sizeof *s->readings);
+    s->lambda = alloc_zero(n, sizeof *s->lambda);
+    s->member_weights = alloc_zero(n, sizeof *s->member_weights);
+    s->member_stats = alloc_zero(n, sizeof *s->member_stats);
+    s->member_scores = alloc_zero(n, sizeof *s->member_scores);
+    s->forwards_before = alloc_zero(n, sizeof *s->forwards_before);
+    s->tokens_before = alloc_zero(n, sizeof *s->tokens_before);
+    s->seconds_before = alloc_zero(n, sizeof *s->seconds_before);
+    s->why = alloc_zero(n, sizeof *s->why);
+    if (s->covers == NULL || s->readings == NULL || s->lambda == NULL ||
+        s->member_weights == NULL || s->member_stats == NULL || s->member_scores == NULL ||
+        s->forwards_before == NULL || s->tokens_before == NULL || s->seconds_before == NULL ||
+        s->why == NULL) {
+        status = fail_memory(err, n * 64);
+    }
+    if (status >= 0) {
+        status = copy_arrays(s, err);
+    }
+    if (status >= 0) {
+        status = sampler_open(&s->sampler, &s->params.sampling, err);
+    }
+    if (status >= 0) {
+        status = stopper_open(&s->stopper, (const char *const *)s->stop, s->params.n_stop, err);
+    }
+    if (status >= 0) {
+        status = choice_open(&s->choice, s, err);
+    }
+    if (status < 0) {
+        packllm_session_close(s);
+        return status;
+    }
+    *out_session = s;
+    return PACKLLM_OK;
+}
+
+static void drop_readings(struct packllm_session *s) {
+    for (size_t i = 0; s->readings != NULL && i < s->pack->n; i++) {
+        score_reading_done(&s->readings[i]);
+    }
+}
+
+void packllm_session_close(struct packllm_session *s) {
+    if (s == NULL) {
+        return;
+    }
+    drop_readings(s);
+    for (size_t i = 0; s->covers != NULL && i < s->pack->n; i++) {
+        cover_close(s->covers[i]);
+    }
+    for (size_t i = 0; s->stop != NULL && i < s->params.n_stop; i++) {
+        base_free(s->stop[i]);
+    }
+    choice_close(s->choice);
+    sampler_close(s->sampler);
+    stopper_close(s->stopper);
+    buf_done(&s->text);
+    base_free(s->stop);
+    base_free(s->fixed);
+    base_free(s->covers);
+    base_free(s->readings);
+    base_free(s->lambda);
+    base_free(s->member_weights);
+    base_free(s->member_stats);
+    base_free(s->member_scores);
+    base_free(s->forwards_before);
+    base_free(s->tokens_before);
+    base_free(s->seconds_before);
+    base_free(s->why);
+    base_free(s);
+}
+
+void packllm_session_cancel(struct packllm_session *s) {
+    atomic_store(&s->cancel, true);
+}
+
+static void on_progress(void *data, double share) {
+    struct packllm_session *s = data;
+    if (s->params.progress != NULL) {
+        s->params.progress(s->params.progress_data, s->progressing, share);
+    }
+}
+
+enum packllm_status pack_cover(struct packllm_session *s, size_t member, struct cover **out,
+                               struct packllm_error *err) {
+    enum packllm_status status = PACKLLM_OK;
+    if (s->covers[member] == NULL) {
+        status = cover_open(&s->covers[member], s->pack->members[member], &s->pack->trees[member],
+                            s->params.epsilon, &s->cancel, err);
+        if (status < 0) {
+            return status;
+        }
+        cover_set_progress(s->covers[member], on_progress, s);
+    }
+    s->progressing = (int)member;
+    *out = s->covers[member];
+    return status;
+}
+
+struct score_method pack_method(const struct packllm_session *s) {
+    return (struct score_method){.weigher = s->params.weigher,
+                                 .pool = s->params.pool,
+                                 .shrink = s->params.shrink,
+                                 .tau = s->params.tau,
+                                 .fixed = s->fixed,
+                                 .prior = s->pack->prior,
+                                 .cap = s->pack->cap};
+}
+
+static enum packllm_status check_text(const char *text, size_t size, struct packllm_error *err) {
+    if (text == NULL || size == 0) {
+        return fail(err, PACKLLM_E_TEXT, PACKLLM_NO_MEMBER,
+                    "the prompt is empty: the weights come from what it says, give some text");
+    }
+    size_t whole = utf8_check(text, size);
+    if (whole != size) {
+        return fail(err, PACKLLM_E_TEXT, PACKLLM_NO_MEMBER,
+                    "the text is not valid UTF-8 at byte %zu (0x%02x)", whole,
+                    (unsigned)(uint8_t)text[whole]);
+    }
+    return PACKLLM_OK;
+}
+
+static void fill_weights(struct packllm_session *s, size_t size, const struct score_weights *w,
+                         double evaluate) {
+    for (size_t i = 0; i < s->pack->n; i++) {
+        const struct score_reading *r = &s->readings[i];
+        const struct member *m = s->pack->members[i];
+        double tokens = r->whole.tokens > 0 ? (double)r->whole.tokens : 1.0;
+        double bits = 1.4426950408889634 / (double)size;
+        s->member_weights[i] =
+            (struct packllm_member_weight){.name = m->name,
+                                           .weight = s->lambda[i],
+                                           .bits_per_byte = r->whole.nll * bits,
+                                           .bits_per_byte_model = r->nll_model * bits,
+                                           .perplexity = exp(r->whole.nll_full / tokens),
+                                           .tokens = r->whole.tokens,
+                                           .windows = r->windows,
+                                           .vocabulary = m->table.n,
+                                           .seconds = r->seconds};
+    }
+    s->weights = (struct packllm_weights){.space = "bytes",
+                                          .pool = s->params.pool,
+                                          .weigher = s->params.weigher,
+                                          .shrink = s->params.shrink,
+                                          .bytes = size,
+                                          .bits_per_byte = w->objective * 1.4426950408889634,
+                                          .objective = w->objective,
+                                          .gap = w->gap,
+                                          .passes = w->passes,
+                                          .n_members = s->pack->n,
+                                          .members = s->member_weights,
+                                          .seconds_evaluate = evaluate,
+                                          .seconds_solve = w->seconds};
+}
+
+static enum packllm_status read_prompt(struct packllm_session *s, const char *text, size_t size,
+                                       bool windows, struct packllm_error *err) {
+    enum packllm_status status = check_text(text, size, err);
+    if (status < 0) {
+        return status;
+    }
+    size_t n = s->pack->n;
+    double start = score_clock();
+    struct score_weights w;
+    struct score_method method = pack_method(s);
+    const struct score_reading **readings = alloc_array(n, sizeof *readings);
+    if (readings == NULL) {
+        return fail_memory(err, n * sizeof *readings);
+    }
+    atomic_store(&s->cancel, false);
+    s->ready = s->started = s->closing = false;
+    drop_readings(s);
+    for (size_t i = 0; i < n && status >= 0; i++) {
+        struct cover *cover = NULL;
+        status = pack_cover(s, i, &cover, err);
+        if (status >= 0) {
+            status = score_read(cover, s->pack->members[i], text, size, 0, windows, &s->readings[i],
+                                err);
+        }
+        readings[i] = &s->readings[i];
+    }
+    double evaluate = score_clock() - start;
+    if (status >= 0) {
+        status = score_weigh(&method, n, readings, text, size, s->lambda, &w, err);
+    }
+    base_free(readings);
+    if (status < 0) {
+        drop_readings(s);
+        return status;
+    }
+    fill_weights(s, size, &w, evaluate);
+    s->seconds_prompt = score_clock() - start;
+    drop_readings(s);
+    return PACKLLM_OK;
+}
+
+enum packllm_status packllm_session_weigh(struct packllm_session *s, const char *text, size_t size,
+                                          struct packllm_error *err) {
+    return read_prompt(s, text, size, true, err);
+}
+
+enum packllm_status packllm_session_prompt(struct packllm_session *s, const char *text, size_t size,
+                                           struct packllm_error *err) {
+    enum packllm_status status = read_prompt(s, text, size, false, err);
+    if (status < 0) {
+        return status;
+    }
+    s->display = 0;
+    for (size_t i = 1; i < s->pack->n; i++) {
+        s->display = s->lambda[i] > s->lambda[s->display] ? i : s->display;
+    }
+    if (s->params.display >= 0) {
+        s->display = (size_t)s->params.display;
+    }
+    for (size_t i = 0; i < s->pack->n; i++) {
+        s->forwards_before[i] = cover_forwards(s->covers[i]);
+        s->seconds_before[i] = cover_seconds(s->covers[i]);
+        s->tokens_before[i] = s->weights.members[i].tokens;
+    }
+    s->prompt_tokens = s->weights.members[s->display].tokens;
+    buf_cut(&s->text, 0);
+    s->emitted = s->releasable = 0;
+    s->utf8 = (struct utf8_state){0};
+    s->pending = -1;
+    s->position = s->tokens = 0;
+    s->finish = PACKLLM_FINISH_NONE;
+    s->normaliser_min = s->normaliser_max = 1.0;
+    s->seconds_generate = 0.0;
+    stopper_reset(s->stopper);
+    sampler_reset(s->sampler);
+    s->ready = true;
+    return PACKLLM_OK;
+}
+
+enum packllm_status packllm_session_weights(const struct packllm_session *s,
+                                            struct packllm_weights *out_weights) {
+    if (s->weights.members == NULL) {
+        return PACKLLM_E_ARG;
+    }
+    *out_weights = s->weights;
+    return PACKLLM_OK;
+}
+
+enum packllm_status packllm_session_set_weights(struct packllm_session *s, const double *weights,
+                                                size_t n, struct packllm_error *err) {
+    if (n != s->pack->n) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "%zu weights for %zu members", n,
+                    s->pack->n);
+    }
+    if (!s->ready || s->started) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                    "weights are set between the prompt and the first step");
+    }
+    enum packllm_status status = solve_fixed(weights, n, s->lambda, err);
+    for (size_t i = 0; i < n && status >= 0; i++) {
+        s->member_weights[i].weight = s->lambda[i];
+    }
+    return status;
+}
+
+/* ---- steps ------------------------------------------------------------------------------------ */
+
+static bool member_active(const struct packllm_session *s, size_t i) {
+    return s->lambda[i] > 0.0 || (s->params.choose == PACKLLM_CHOOSE_TOKENS && i == s->display);
+}
+
+/* The members go on by what was chosen last: the display member by its token, the others by the
+ * bytes, which are known now, so that few of their ends need a row. */
+static enum packllm_status advance(struct packllm_session *s, struct packllm_error *err) {
+    enum packllm_status status = PACKLLM_OK;
+    bool bytewise = s->params.choose == PACKLLM_CHOOSE_BYTES;
+    if (!s->started) {
+        s->started = true;
+        return bytewise ? status : cover_narrow(s->covers[s->display], err);
+    }
+    if (s->pending < 0) {
+        return status;
+    }
+    char byte = (char)s->pending;
+    const char *bytes = &byte;
+    size_t size = 1;
+    if (!bytewise) {
+        const struct vocab_table *table = &s->pack->members[s->display]->table;
+        bytes = (const char *)vocab_bytes(table, s->pending);
+        size = vocab_size(table, s->pending);
+        status = cover_append(s->covers[s->display], s->pending, err);
+    }
+    for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
+        if (member_active(s, i) && (bytewise || i != s->display)) {
+            status = cover_extend(s->covers[i], bytes, size, bytewise, err);
+        }
+    }
+    s->pending = -1;
+    return status;
+}
+
+/* Gives out what no stop string and no half character holds back. */
+static void release(struct packllm_session *s, struct packllm_piece *piece) {
+    bool bad;
+    size_t whole =
+        utf8_whole(s->text.data != NULL ? s->text.data + s->emitted : "", s->releasable - s->emitted,
+                   &bad);
+    piece->text = s->text.data != NULL ? s->text.data + s->emitted : "";
+    piece->size = whole;
+    s->emitted += whole;
+}
+
+static enum packllm_status close_text(struct packllm_session *s, enum packllm_finish finish,
+                                      struct packllm_piece *piece) {
+    s->finish = finish;
+    s->closing = true;
+    s->releasable += finish == PACKLLM_FINISH_STOP ? 0 : stopper_held(s->stopper);
+    release(s, piece);
+    return piece->size > 0 ? PACKLLM_PIECE : PACKLLM_FINISHED;
+}
+
+static enum packllm_status take(struct packllm_session *s, int32_t id, struct packllm_piece *piece,
+                                struct packllm_error *err) {
+    char byte = (char)id;
+    const char *bytes = &byte;
+    size_t size = 1, may = 0;
+    if (s->params.choose == PACKLLM_CHOOSE_TOKENS) {
+        const struct vocab_table *table = &s->pack->members[s->display]->table;
+        bytes = (const char *)vocab_bytes(table, id);
+        size = vocab_size(table, id);
+    }
+    enum packllm_status status = sampler_accept(s->sampler, id, err);
+    if (status < 0) {
+        return status;
+    }
+    if (!buf_add(&s->text, bytes, size)) {
+        return fail_memory(err, s->text.size + size);
+    }
+    for (size_t k = 0; k < size; k++) {
+        (void)utf8_step(&s->utf8, (uint8_t)bytes[k]);
+    }
+    s->pending = id;
+    s->position++;
+    s->tokens++;
+    bool stopped = stopper_add(s->stopper, bytes, size, &may);
+    s->releasable += may;
+    if (stopped) {
+        return close_text(s, PACKLLM_FINISH_STOP, piece);
+    }
+    if (s->params.max_tokens >= 0 && s->tokens >= (uint64_t)s->params.max_tokens) {
+        return close_text(s, PACKLLM_FINISH_LENGTH, piece);
+    }
+    release(s, piece);
+    return PACKLLM_PIECE;
+}
+
+enum packllm_status packllm_session_step(struct packllm_session *s, struct packllm_piece *out_piece,
+                                         struct packllm_error *err) {
+    struct packllm_piece piece = {.text = "", .token = -1};
+    struct packllm_error why = {0};
+    if (!s->ready) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                    "no prompt: call packllm_session_prompt before a step");
+    }
+    if (s->closing) {
+        return PACKLLM_FINISHED;
+    }
+    if (atomic_load(&s->cancel)) {
+        s->ready = false;
+        return fail(err, PACKLLM_E_CANCELLED, PACKLLM_NO_MEMBER, "cancelled");
+    }
+    double start = score_clock();
+    int32_t id = -1;
+    enum packllm_status status = PACKLLM_OK;
+    if (s->params.max_tokens == 0) {
+        status = close_text(s, PACKLLM_FINISH_LENGTH, &piece);
+    } else {
+        status = advance(s, &why);
+        if (status >= 0) {
+            status = s->params.choose == PACKLLM_CHOOSE_BYTES
+                         ? choose_byte(s, &id, &piece.logprob, &why)
+                         : choose_token(s, &id, &piece.logprob, &why);
+        }
+        if (status == PACKLLM_E_CONTEXT) {
+            status = close_text(s, PACKLLM_FINISH_LENGTH, &piece);
+        } else if (status >= 0 && id < 0) {
+            status = close_text(s, PACKLLM_FINISH_END, &piece);
+        } else if (status >= 0) {
+            piece.token = s->params.choose == PACKLLM_CHOOSE_TOKENS ? id : -1;
+            status = take(s, id, &piece, &why);
+        }
+    }
+    s->seconds_generate += score_clock() - start;
+    if (status < 0) {
+        s->ready = false;
+        if (err != NULL) {
+            *err = why;
+        }
+        return status;
+    }
+    *out_piece = piece;
+    return status;
+}
+
+enum packllm_finish packllm_session_finish(const struct packllm_session *s) {
+    return s->finish;
+}
+
+enum packllm_status packllm_session_stats(struct packllm_session *s, struct packllm_stats *out_stats,
+                                          struct packllm_error *err) {
+    uint64_t resyncs = 0;
+    for (size_t i = 0; i < s->pack->n; i++) {
+        uint64_t tokens = 0;
+        struct packllm_member_stats *m = &s->member_stats[i];
+        *m = (struct packllm_member_stats){.name = s->pack->members[i]->name,
+                                           .weight = s->lambda[i]};
+        if (s->covers[i] == NULL || s->weights.members == NULL) {
+            continue;
+        }
+        enum packllm_status status = cover_count_tokens(s->covers[i], &tokens, err);
+        if (status < 0) {
+            return status;
+        }
+        m->forwards = cover_forwards(s->covers[i]) - s->forwards_before[i];
+        m->seconds = cover_seconds(s->covers[i]) - s->seconds_before[i];
+        m->tokens = tokens > s->tokens_before[i] ? tokens - s->tokens_before[i] : 0;
+        resyncs += cover_resyncs(s->covers[i]);
+    }
+    *out_stats = (struct packllm_stats){.bytes = s->emitted,
+                                        .tokens = s->tokens,
+                                        .prompt_tokens = s->prompt_tokens,
+                                        .resyncs = resyncs,
+                                        .normaliser_min = s->normaliser_min,
+                                        .normaliser_max = s->normaliser_max,
+                                        .seconds_prompt = s->seconds_prompt,
+                                        .seconds_generate = s->seconds_generate,
+                                        .n_members = s->pack->n,
+                                        .members = s->member_stats};
+    return PACKLLM_OK;
+}
+
+enum packllm_status packllm_session_why(const struct packllm_session *s,
+                                        struct packllm_why *out_why) {
+    if (!s->params.why || !s->started) {
+        return PACKLLM_E_ARG;
+    }
+    *out_why = (struct packllm_why){.n_members = s->pack->n, .members = s->why};
+    return PACKLLM_OK;
+}

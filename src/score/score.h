@@ -1,0 +1,53 @@
+/* score.h - members x text -> negative log-likelihoods, and the prompt's problem for the solver. */
+#ifndef SCORE_SCORE_H
+#define SCORE_SCORE_H
+
+#include "cover/cover.h"
+#include "fuse/fuse.h"
+#include "packllm/packllm.h"
+#include "solve/solve.h"
+
+/* One member's reading of a text. */
+struct score_reading {
+    size_t bytes;
+    float *logq;    /* [bytes][257] log-probabilities with the floor, nats */
+    float *parked;  /* [bytes] share of parked ends */
+    double nll_model; /* sum over all bytes through the byte model, nats */
+    struct cover_canonical canonical; /* from byte `from` of score_read on */
+    struct cover_canonical whole;     /* from the first byte on */
+    uint64_t windows, resyncs, forwards;
+    double seconds; /* wall time of the reading */
+    double seconds_model; /* of it inside the model library */
+};
+void score_reading_done(struct score_reading *r);
+
+/* Reads text with the cover; where it is longer than the member's context and windows is true, in
+ * windows that overlap by half a context (each byte is scored once, with the longer context).
+ * progress goes through the cover. *out is written on success only (free it with _done). */
+enum packllm_status score_read(struct cover *cover, const struct member *member, const char *text,
+                               size_t size, size_t from, bool windows, struct score_reading *out,
+                               struct packllm_error *err);
+
+/* How lambda is to be found. */
+struct score_method {
+    enum packllm_weigher weigher;
+    enum packllm_pool pool;
+    double shrink, tau;
+    const double *fixed; /* [n] for PACKLLM_WEIGH_FIXED */
+    const double *prior; /* [n], > 0, sum 1 */
+    const double *cap;   /* [n] in (0, 1] */
+};
+struct score_weights {
+    double objective, gap; /* nats per byte; gap NAN where nothing was optimised */
+    unsigned passes;
+    double seconds;
+};
+/* lambda[n] from the first `bytes` bytes of the readings. bytes = 0: the prior. */
+enum packllm_status score_weigh(const struct score_method *method, size_t n,
+                                const struct score_reading *const *readings, const char *text,
+                                size_t bytes, double *lambda, struct score_weights *out,
+                                struct packllm_error *err);
+
+double score_clock(void); /* monotonic seconds */
+
+#endif
