@@ -17,12 +17,6 @@
 #include "cli.h"
 #include "common/number.h"
 
-/* Until packllm.h declares it. Time of evaluating the text's canonical tokens that lie behind
- * context_bytes one by one, by one member, plainly. */
-enum packllm_status packllm_bench_plain(struct packllm_pack *pack, size_t member, const char *text,
-                                        size_t size, size_t context_bytes, double *out_seconds,
-                                        uint64_t *out_tokens, struct packllm_error *err);
-
 /* A text to read where none is given: long enough after repetition, plain English. */
 static const char passage[] =
     "The harbour lay quiet in the early morning. Two fishing boats had come in during the night, "

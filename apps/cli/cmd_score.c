@@ -126,7 +126,6 @@ static int score_window(struct score *score, struct window *window) {
     if (status < 0 || stop_asked()) {
         return ui_status(work->cli, status, &work->err);
     }
-    score->n = window->score.n_members;
     window->members = alloc_array(score->n, sizeof *window->members);
     if (window->members == NULL) {
         return ui_fail(work->cli, EXIT_WORK, "out of memory");
@@ -335,7 +334,7 @@ int cmd_score(struct cli *cli) {
     buf_init(&text, PROMPT_CEILING);
     code = work_begin(&work, cli, &text, &going);
     if (going) {
-        struct score score = {.work = &work, .text = &text};
+        struct score score = {.work = &work, .text = &text, .n = work.n};
         code = go(&score);
         for (size_t i = 0; i < score.n_windows; i++) {
             base_free(score.windows[i].members);

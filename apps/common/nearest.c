@@ -41,11 +41,12 @@ void nearest_init(struct nearest *nearest, const char *word) {
 void nearest_offer(struct nearest *nearest, const char *candidate) {
     size_t distance = nearest_distance(nearest->word, candidate);
     size_t typed = strlen(nearest->word);
-    /* A beginning of the word is a good guess too, but not as good as a slip of one letter. */
-    if (typed >= 2 && strncmp(nearest->word, candidate, typed) == 0) {
-        distance = smaller(distance, 2);
-    }
     size_t limit = 1 + smaller(typed, strlen(candidate)) / 4;
+    /* A beginning of the word is a good guess too, but not as good as a slip of one letter. */
+    if (typed > 2 && strncmp(nearest->word, candidate, typed) == 0) {
+        distance = smaller(distance, 2);
+        limit = limit > 2 ? limit : 2;
+    }
     if (distance <= limit && distance < typed &&
         (nearest->best == NULL || distance < nearest->distance)) {
         nearest->best = candidate;

@@ -426,6 +426,14 @@ void cover_canonical(const struct cover *c, size_t from, struct cover_canonical 
             const struct cover_slice *s = &c->slices[node->first_slice + (start - node->at)];
             nll += log((double)s->ending + (double)s->longer);
         }
+        size_t depth = c->chain[i + 1]->at - node->at;
+        if (i + 2 == c->n_chain && depth < node->n_slices) {
+            /* The text may end inside what would have been a longer token: the baseline must not
+             * pay for that, so the last bytes count as a beginning. */
+            const struct cover_slice *s = &c->slices[node->first_slice + depth];
+            nll += log((double)s->ending > 0.0 ? (double)s->ending : 1.0) -
+                   log((double)s->ending + (double)s->longer);
+        }
         out->nll += nll > 0.0 ? nll : 0.0;
         out->nll_full += node->nll_full;
         out->tokens++;
@@ -443,13 +451,4 @@ double cover_seconds(const struct cover *c) {
 }
 size_t cover_size(const struct cover *c) {
     return c->size - c->lead;
-}
-
-enum packllm_status cover_count_tokens(struct cover *c, uint64_t *out, struct packllm_error *err) {
-    long n = 0;
-    enum packllm_status status = canon_tokenize(c, 0, c->size, &n, err);
-    if (status >= 0) {
-        *out = n > 0 ? (uint64_t)n : 0;
-    }
-    return status;
 }

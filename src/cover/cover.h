@@ -85,7 +85,8 @@ bool cover_row_here(const struct cover *cover, struct cover_tokens *out);
 /* Canonical negative log-likelihood of the text set by cover_sync. Nats. */
 struct cover_canonical {
     double nll;      /* bytes from `from` on, over text and END tokens; a token that `from` cuts is
-                        conditioned on its part before it */
+                        conditioned on its part before it, and the last token counts as the
+                        beginning of whatever begins with its bytes */
     double nll_full; /* the same tokens with the softmax over the whole vocabulary, nothing cut */
     uint64_t tokens; /* that end behind `from` */
 };
@@ -94,8 +95,5 @@ uint64_t cover_resyncs(const struct cover *cover);
 uint64_t cover_forwards(const struct cover *cover); /* tokens evaluated, in all */
 double cover_seconds(const struct cover *cover);    /* inside the model library, in all */
 size_t cover_size(const struct cover *cover);       /* bytes of the text */
-/* Canonical tokens of the whole text now. */
-enum packllm_status cover_count_tokens(struct cover *cover, uint64_t *out,
-                                       struct packllm_error *err);
 
 #endif

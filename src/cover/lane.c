@@ -123,11 +123,16 @@ static enum packllm_status flush(struct batch *b, struct packllm_error *err) {
     return status;
 }
 
-/* A lane to write to: not busy, not `src`, the one that was used longest ago. */
+/* A lane to write to: not busy, not `src`, not the longest (all others branch off it), of the rest
+ * the one that was used longest ago. */
 static int32_t oldest(const struct batch *b, int32_t src) {
     int32_t found = -1;
+    uint32_t main_lane = 0;
+    for (uint32_t k = 1; k < b->c->member->n_seq; k++) {
+        main_lane = b->c->lanes[k].n > b->c->lanes[main_lane].n ? k : main_lane;
+    }
     for (uint32_t k = 0; k < b->c->member->n_seq; k++) {
-        if (!b->busy[k] && (int32_t)k != src &&
+        if (!b->busy[k] && (int32_t)k != src && k != main_lane &&
             (found < 0 || b->c->lanes[k].used < b->c->lanes[found].used)) {
             found = (int32_t)k;
         }

@@ -43,6 +43,7 @@ struct packllm_session {
     size_t display;         /* member whose tokens are chosen among */
     struct sampler *sampler;
     struct stopper *stopper;
+    struct buf prompt;      /* the text that the timeline began with */
     struct buf text;        /* what was generated, held text included */
     size_t emitted;         /* bytes of it given out */
     size_t releasable;      /* bytes of it that no stop string can still take back */

@@ -101,6 +101,7 @@ enum packllm_status packllm_session_open(struct packllm_session **out_session,
     s->params = p;
     s->pending = -1;
     buf_init(&s->text, TEXT_MAX);
+    buf_init(&s->prompt, TEXT_MAX);
     s->covers = alloc_zero(n, sizeof(struct cover *));
     s->readings = alloc_zero(n, sizeof *s->readings);
     s->lambda = alloc_zero(n, sizeof *s->lambda);
@@ -158,6 +159,7 @@ void packllm_session_close(struct packllm_session *s) {
     sampler_close(s->sampler);
     stopper_close(s->stopper);
     buf_done(&s->text);
+    buf_done(&s->prompt);
     base_free(s->stop);
     base_free(s->fixed);
     base_free(s->covers);
@@ -323,6 +325,10 @@ enum packllm_status packllm_session_prompt(struct packllm_session *s, const char
     }
     s->prompt_tokens = s->weights.members[s->display].tokens;
     buf_cut(&s->text, 0);
+    buf_cut(&s->prompt, 0);
+    if (!buf_add(&s->prompt, text, size)) {
+        return fail_memory(err, size);
+    }
     s->emitted = s->releasable = 0;
     s->utf8 = (struct utf8_state){0};
     s->pending = -1;
@@ -505,6 +511,27 @@ enum packllm_finish packllm_session_finish(const struct packllm_session *s) {
     return s->finish;
 }
 
+/* Canonical tokens of the text written: those of prompt and text less those of the prompt. */
+static enum packllm_status count_tokens(struct packllm_session *s, size_t i, uint64_t *out,
+                                        struct packllm_error *err) {
+    size_t size = s->prompt.size, n = 0, room = size + s->text.size + 16;
+    bool bad;
+    int32_t *tokens = alloc_array(room, sizeof *tokens);
+    size_t written = s->text.size > 0 ? utf8_whole(s->text.data, s->text.size, &bad) : 0;
+    *out = 0;
+    if (tokens == NULL || !buf_add(&s->prompt, s->text.data, written)) {
+        base_free(tokens);
+        return fail_memory(err, room * sizeof *tokens);
+    }
+    if (s->prompt.size > 0 && member_tokenize(s->pack->members[i], s->prompt.data, s->prompt.size,
+                                              tokens, room, &n, NULL) >= 0) {
+        *out = n > s->tokens_before[i] ? n - s->tokens_before[i] : 0;
+    }
+    buf_cut(&s->prompt, size);
+    base_free(tokens);
+    return PACKLLM_OK;
+}
+
 enum packllm_status packllm_session_stats(struct packllm_session *s, struct packllm_stats *out_stats,
                                           struct packllm_error *err) {
     uint64_t resyncs = 0;
@@ -516,13 +543,13 @@ enum packllm_status packllm_session_stats(struct packllm_session *s, struct pack
         if (s->covers[i] == NULL || s->weights.members == NULL) {
             continue;
         }
-        enum packllm_status status = cover_count_tokens(s->covers[i], &tokens, err);
+        enum packllm_status status = count_tokens(s, i, &tokens, err);
         if (status < 0) {
             return status;
         }
         m->forwards = cover_forwards(s->covers[i]) - s->forwards_before[i];
         m->seconds = cover_seconds(s->covers[i]) - s->seconds_before[i];
-        m->tokens = tokens > s->tokens_before[i] ? tokens - s->tokens_before[i] : 0;
+        m->tokens = tokens;
         resyncs += cover_resyncs(s->covers[i]);
     }
     *out_stats = (struct packllm_stats){.bytes = s->emitted,

@@ -119,9 +119,10 @@ class Models(Program):
             self.assertRegex(done.stderr.decode(), r"^packllm: error: .+\n$")
 
     def test_longer_than_the_context(self):
-        error = self.bad(1, "run", "-p", ONCE * 40, "-n", "5", *PAIR)
-        self.assertIn("aidreams260K", error)
-        self.assertRegex(error, r"\d+")
+        # 3 * 53 tokens for the member whose context holds 128; the other one's holds 512.
+        error = self.bad(1, "run", "-p", ONCE * 3, "-n", "5", *PAIR, says=["aidreams260K", "128"])
+        self.assertRegex(error, r"\b1[56]\d tokens")
+        self.bad(1, "run", "-p", ONCE * 3, "-n", "5", "-c", "40", "-m", STORIES, says=["stories260K", "40"])
 
     def test_weighing_reads_a_long_text_in_windows(self):
         got = self.good_json("weigh", "-p", ONCE * 20, *PAIR)

@@ -62,7 +62,7 @@ class Weigh(Program):
         table = self.good("weigh", "-p", ONCE, *PAIR)
         self.assertNotIn("\x1b", table)
         self.assertRegex(table, r"(?m)^member +weight +bits/byte +perplexity +tokens$")
-        self.assertRegex(table, r"(?m)^stories260K +0\.\d{3} +\d\.\d{4} +\d+\.\d\d +\d+$")
+        self.assertRegex(table, r"(?m)^stories260K +[01]\.\d{3} +\d\.\d{4} +\d+\.\d\d +\d+$")
         self.assertLessEqual(max(map(len, table.splitlines())), 80)
 
 
@@ -133,9 +133,9 @@ class Score(Program):
             self.assertEqual((window["offset"] % 2, window["bytes"] % 2, window["context_bytes"] % 2), (0, 0, 0))
 
     def test_through_generation_agrees(self):
-        path = self.text(300)
-        once = self.good_json("score", "-f", path, "--context-bytes", "100", *PAIR)
-        walk = self.good_json("score", "-f", path, "--context-bytes", "100", "--through-generation", *PAIR)
+        path = self.text(170)  # aidreams260K's context holds 128 tokens
+        once = self.good_json("score", "-f", path, "--context-bytes", "60", *PAIR)
+        walk = self.good_json("score", "-f", path, "--context-bytes", "60", "--through-generation", *PAIR)
         self.assertAlmostEqual(walk["bits_per_byte"], once["bits_per_byte"], delta=0.01 * once["bits_per_byte"])
 
     def test_wrong_use(self):

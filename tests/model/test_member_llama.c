@@ -24,6 +24,7 @@ enum { TOKENS_MAX = 512 };
 static const double tolerance = 2e-3;
 
 static struct packllm_error err;
+static int32_t threads = 1;
 
 struct bench {
     struct member *m;
@@ -51,7 +52,7 @@ static enum packllm_status keep_row(void *ctx, size_t item, const float *logits,
 
 static bool bench_open(struct bench *b, const char *path, uint32_t n_seq) {
     const struct packllm_member_spec spec = {.path = path, .n_gpu_layers = -1};
-    const struct packllm_params params = {.n_threads = 1, .n_seq = n_seq};
+    const struct packllm_params params = {.n_threads = threads, .n_seq = n_seq};
     *b = (struct bench){.cancel_at = SIZE_MAX};
     if (member_llama_open(&b->m, &spec, 0, &params, &err) != PACKLLM_OK ||
         member_context_open(b->m, &b->c, &err) != PACKLLM_OK) {
@@ -312,9 +313,9 @@ static void test_context_limits(void **state) {
     bench_close(&b);
 }
 
-/* The same calls twice: the same bits (one thread; more threads: see test_member_threads). */
+/* The same calls twice: the same bits; and with two threads as with one. */
 static void test_same_bits(void **state) {
-    struct bench b;
+    struct bench b, two;
     (void)state;
     bench_shared(&b, "models/llama2xs260K.gguf");
     text_tokens(&b, lily);
@@ -323,6 +324,13 @@ static void test_same_bits(void **state) {
     assert_int_equal(member_context_open(b.m, &b.c, &err), PACKLLM_OK);
     assert_int_equal(eval(&b, 0, 0, b.n, true), PACKLLM_OK);
     assert_memory_equal(b.rows, b.rows + b.n * b.m->table.n, b.n * b.m->table.n * sizeof *b.rows);
+    threads = 2;
+    bench_shared(&two, "models/llama2xs260K.gguf");
+    threads = 1;
+    text_tokens(&two, lily);
+    assert_int_equal(eval(&two, 0, 0, two.n, true), PACKLLM_OK);
+    assert_memory_equal(b.rows, two.rows, b.n * b.m->table.n * sizeof *b.rows);
+    bench_close(&two);
     bench_close(&b);
 }
 
