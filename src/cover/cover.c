@@ -9,8 +9,9 @@
 #include "base/status.h"
 #include "cover/private.h"
 
-/* Ends of ends: each round asks for what the last one made visible. */
-enum { ROUNDS = 6 };
+/* Ends of ends: each round asks for what the last one made visible. Real models need three or four;
+ * flat ones go on as long as the text does, and what is left then would not be causal. */
+enum { ROUNDS = 1000 };
 
 enum packllm_status cover_open(struct cover **out, struct member *member,
                                const struct prefix_tree *tree, double epsilon,
@@ -174,9 +175,7 @@ static enum packllm_status make_chain(struct cover *c, struct packllm_error *err
         node->on_chain = true;
         node->wanted = !node_ready(node) || !followed;
         if (node->wanted) {
-            node_release(c, node);
-            node->sliced = false;
-            node->n_slices = 0;
+            node_forget(c, node);
         }
     }
     return node->at == c->size
@@ -188,8 +187,7 @@ static enum packllm_status make_chain(struct cover *c, struct packllm_error *err
 
 /* Nodes that stood on the old chain keep what they know of their next token only if it is still
  * their next token. */
-static size_t chain_kept(const struct cover *c, size_t keep_bytes, const char *old_text) {
-    (void)old_text;
+static size_t chain_kept(const struct cover *c, size_t keep_bytes) {
     size_t n = 0;
     while (n + 1 < c->n_chain && c->chain[n + 1]->at <= keep_bytes &&
            c->chain[n]->at + c->chain[n]->n_slices <= keep_bytes) {
@@ -212,7 +210,7 @@ static enum packllm_status sync_text(struct cover *c, const char *text, size_t s
         }
     }
     /* Rows of the very end said nothing of what comes now: stay a byte behind. */
-    size_t kept = chain_kept(c, keep, c->text);
+    size_t kept = chain_kept(c, keep);
     struct cover_node *last = kept > 0 ? c->chain[kept] : NULL;
     int32_t last_token = last != NULL ? last->token : -1;
     struct cover_node *before = kept > 0 ? c->chain[kept - 1] : NULL;
@@ -233,8 +231,7 @@ static enum packllm_status sync_text(struct cover *c, const char *text, size_t s
     for (size_t i = 0; i + 1 < c->n_chain && before != NULL; i++) {
         if (c->chain[i] == before && c->chain[i + 1]->token != last_token) {
             before->wanted = true;
-            before->sliced = false;
-            before->n_slices = 0;
+            node_forget(c, before);
         }
     }
     struct cover_node *tip = c->chain[c->n_chain - 1];
@@ -333,18 +330,12 @@ enum packllm_status cover_narrow(struct cover *c, struct packllm_error *err) {
     if (node == NULL) {
         return fail(err, PACKLLM_E_INTERNAL, c->member->index, "no canonical history to narrow to");
     }
-    if (node->row == NULL) {
-        node->wanted = true;
-        node->sliced = false;
-        node->n_slices = 0;
-        enum packllm_status status = lane_evaluate(c, &node, 1, err);
-        if (status < 0) {
-            return status;
-        }
+    enum packllm_status status = node->row == NULL ? node_revive(c, node, err) : PACKLLM_OK;
+    if (status >= 0) {
+        front_start(c, &c->front, node);
+        node_sweep(c);
     }
-    front_start(c, &c->front, node);
-    node_sweep(c);
-    return PACKLLM_OK;
+    return status;
 }
 
 enum packllm_status cover_append(struct cover *c, int32_t token, struct packllm_error *err) {
@@ -362,13 +353,10 @@ enum packllm_status cover_append(struct cover *c, int32_t token, struct packllm_
     }
     c->size += size;
     node->valid = NODE_VALID;
-    if (node->row == NULL) {
-        node->wanted = true;
-        status = lane_evaluate(c, &node, 1, err);
-        if (status < 0) {
-            c->size -= size;
-            return status;
-        }
+    status = node->row == NULL ? node_revive(c, node, err) : PACKLLM_OK;
+    if (status < 0) {
+        c->size -= size;
+        return status;
     }
     front_start(c, &c->front, node);
     node_sweep(c);

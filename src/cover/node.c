@@ -87,6 +87,19 @@ void node_release(struct cover *c, struct cover_node *node) {
     }
 }
 
+void node_forget(struct cover *c, struct cover_node *node) {
+    node_release(c, node);
+    node->sliced = false;
+    node->n_slices = 0;
+}
+
+enum packllm_status node_revive(struct cover *c, struct cover_node *node,
+                                struct packllm_error *err) {
+    node_forget(c, node);
+    node->wanted = true;
+    return lane_evaluate(c, &node, 1, err);
+}
+
 void node_sweep(struct cover *c) {
     for (size_t i = c->n_live; i-- > 0;) {
         bool used = false;
@@ -112,8 +125,7 @@ void node_cut(struct cover *c, size_t keep_bytes) {
         }
         /* What a row said holds only where it said it about text that stays. */
         if (node->at + node->n_slices > keep_bytes) {
-            node->sliced = false;
-            node->n_slices = 0;
+            node_forget(c, node);
         }
         node->on_chain = false;
         node->wanted = false;

@@ -113,6 +113,9 @@ struct cover_node *node_get(struct cover *c, struct cover_node *parent, int32_t 
 void node_cut(struct cover *c, size_t keep_bytes); /* forgets nodes that reach behind that byte */
 bool node_ready(const struct cover_node *node);    /* its row, or what it says, is there */
 void node_release(struct cover *c, struct cover_node *node);
+void node_forget(struct cover *c, struct cover_node *node); /* what its row said */
+enum packllm_status node_revive(struct cover *c, struct cover_node *node,
+                                struct packllm_error *err); /* evaluates its row now */
 void node_sweep(struct cover *c); /* gives back the rows that the front does not need */
 struct cover_row *node_spare_row(struct cover *c, struct packllm_error *err);
 enum packllm_status node_request(struct cover *c, struct cover_node *node,

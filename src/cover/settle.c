@@ -33,14 +33,14 @@ static void replay(struct cover *c, struct cover_node *node, double w) {
 
 static enum packllm_status obtain(struct cover *c, struct cover_node *node, bool known,
                                   struct packllm_error *err) {
-    if (node_ready(node)) {
+    /* Slices say nothing of bytes that were written since: there a row is needed. */
+    if (node->row != NULL || (known && node->sliced)) {
         return PACKLLM_OK;
     }
     if (known) {
         return node_request(c, node, err);
     }
-    node->wanted = true;
-    return lane_evaluate(c, &node, 1, err);
+    return node_revive(c, node, err);
 }
 
 enum packllm_status settle_resync(struct cover *c, bool known, struct packllm_error *err) {

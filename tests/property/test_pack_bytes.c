@@ -1,0 +1,199 @@
+/* test_pack_bytes.c - a pack as a model of bytes, on fake members with awkward vocabularies. Goals:
+ * properness (257 values sum to 1), causality (text behind a byte changes nothing before it; exactly
+ * in the walk that generates), scoring in one go agrees with that walk, a member of single bytes
+ * gives its own token model, NLL(pool) <= sum lambda NLL, the same seed gives the same text in valid
+ * UTF-8, and a session can be used again after a cancel. */
+#define PACKLLM_EXPERIMENTAL
+#include <math.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "base/utf8.h"
+#include "fake.h"
+#include "packllm/packllm.h"
+
+#include "check.h"
+
+enum { CASES = 200, TEXT = 120 };
+
+static struct packllm_error err;
+
+struct world {
+    struct fake *fakes[2];
+    struct packllm_pack *pack;
+    struct packllm_session *session;
+};
+
+static void world_open(struct world *w, uint64_t seed, const struct packllm_session_params *p) {
+    /* FAKE_LACKING cannot spell all texts; its turn comes with plain texts only. */
+    static const enum fake_vocabulary kinds[] = {FAKE_BYTES, FAKE_NESTED, FAKE_UTF8, FAKE_FALLBACK,
+                                                 FAKE_TWINS};
+    struct packllm_own_member own[2];
+    for (uint64_t i = 0; i < 2; i++) {
+        struct fake_params params = fake_params_default();
+        params.seed = seed * 2 + i;
+        w->fakes[i] = fake_open(kinds[(seed + i * (1 + seed / 5 % 4)) % 5], &params);
+        own[i] = fake_member(w->fakes[i], i == 0 ? "first" : "second");
+    }
+    assert_int_equal(packllm_pack_open_own(&w->pack, own, 2, NULL, &err), PACKLLM_OK);
+    assert_int_equal(packllm_session_open(&w->session, w->pack, p, &err), PACKLLM_OK);
+}
+
+static void world_close(struct world *w) {
+    packllm_session_close(w->session);
+    packllm_pack_close(w->pack);
+    fake_close(w->fakes[0]);
+    fake_close(w->fakes[1]);
+}
+
+struct bytes {
+    double log2_pack[4 * TEXT];
+    size_t n;
+};
+
+static void keep_byte(void *data, size_t offset, double log2_pack, const double *log2_members,
+                      double parked) {
+    struct bytes *b = data;
+    (void)offset, (void)log2_members, (void)parked;
+    b->log2_pack[b->n++] = log2_pack;
+}
+
+static size_t character_start(const char *text, size_t at) {
+    while (((uint8_t)text[at] & 0xc0) == 0x80) {
+        at--;
+    }
+    return at;
+}
+
+static struct packllm_score score(struct world *w, uint64_t seed, const char *text, size_t size,
+                                  size_t context, bool walk, struct bytes *out) {
+    struct packllm_score_params p = {.context_bytes = context,
+                                     .through_generation = walk,
+                                     .next = true,
+                                     .per_byte = keep_byte,
+                                     .per_byte_data = out};
+    struct packllm_score result;
+    out->n = 0;
+    CHECK_CASE(seed, packllm_session_score(w->session, text, size, &p, &result, &err) == PACKLLM_OK,
+               "%s", err.message);
+    return result;
+}
+
+static void test_causal_proper_and_one_model(void **state) {
+    (void)state;
+    for (uint64_t seed = check_first_seed(); seed < check_first_seed() + CASES; seed++) {
+        struct world w;
+        uint64_t rng = seed;
+        char text[2 * TEXT + 16], other[2 * TEXT + 16];
+        struct bytes one, two;
+        world_open(&w, seed, NULL);
+        size_t size = fake_text(&rng, text, TEXT, true);
+        while (size < 12) {
+            text[size++] = 'a';
+        }
+        size_t context = character_start(text, size / 3);
+        size_t cut = character_start(text, size * 2 / 3);
+        memcpy(other, text, cut);
+        size_t other_size = cut + fake_text(&rng, other + cut, TEXT, true);
+        for (int walk = 0; walk < 2 && context > 0 && cut > context; walk++) {
+            struct packllm_score a = score(&w, seed, text, size, context, walk == 1, &one);
+            double sum = 0.0;
+            for (int e = 0; e < PACKLLM_EVENTS; e++) {
+                sum += a.next[e];
+                CHECK_CASE(seed, a.next[e] >= 0.0, "next[%d] = %g", e, a.next[e]);
+            }
+            CHECK_CASE(seed, fabs(sum - 1.0) < 1e-6, "next sums to %.9f", sum);
+            CHECK_CASE(seed, a.jensen_violations == 0, "%llu bytes above sum lambda NLL",
+                       (unsigned long long)a.jensen_violations);
+            (void)score(&w, seed, other, other_size, context, walk == 1, &two);
+            for (size_t t = 0; t < cut - context; t++) {
+                double difference = fabs(one.log2_pack[t] - two.log2_pack[t]);
+                /* In one go, sums are floats that depend on where the text ends. */
+                CHECK_CASE(seed, difference <= (walk == 1 ? 0.0 : 1e-4),
+                           "byte %zu of %zu, walk %d: %g and %g", t, cut - context, walk,
+                           one.log2_pack[t], two.log2_pack[t]);
+            }
+        }
+        if (context > 0) {
+            struct packllm_score a = score(&w, seed, text, size, context, false, &one);
+            struct packllm_score b = score(&w, seed, text, size, context, true, &two);
+            CHECK_CASE(seed, fabs(a.bits_per_byte - b.bits_per_byte) <= 2e-3 * b.bits_per_byte,
+                       "in one go %.6f, walked %.6f bits/byte", a.bits_per_byte, b.bits_per_byte);
+        }
+        world_close(&w);
+    }
+}
+
+/* With a vocabulary of bytes there is one tokenisation, so the byte model is the token model. */
+static void test_a_member_of_bytes_is_itself(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 50; seed++) {
+        struct fake_params params = fake_params_default();
+        params.seed = seed;
+        struct fake *fake = fake_open(FAKE_BYTES, &params);
+        struct packllm_own_member own = fake_member(fake, "bytes");
+        struct packllm_pack *pack = NULL;
+        struct packllm_session *session = NULL;
+        struct packllm_weights weights;
+        uint64_t rng = seed;
+        char text[TEXT + 16];
+        size_t size = fake_text(&rng, text, TEXT, true);
+        assert_int_equal(packllm_pack_open_own(&pack, &own, 1, NULL, &err), PACKLLM_OK);
+        assert_int_equal(packllm_session_open(&session, pack, NULL, &err), PACKLLM_OK);
+        assert_int_equal(packllm_session_weigh(session, text, size, &err), PACKLLM_OK);
+        assert_int_equal(packllm_session_weights(session, &weights), PACKLLM_OK);
+        double canonical = weights.members[0].bits_per_byte;
+        CHECK_CASE(seed, fabs(weights.bits_per_byte - canonical) <= 1e-5 * (1.0 + canonical),
+                   "bytes %.8f, tokens %.8f", weights.bits_per_byte, canonical);
+        CHECK_CASE(seed, weights.members[0].weight == 1.0, "weight %g", weights.members[0].weight);
+        packllm_session_close(session);
+        packllm_pack_close(pack);
+        fake_close(fake);
+    }
+}
+
+static size_t generate(struct world *w, uint64_t seed, char *out, size_t room) {
+    struct packllm_piece piece;
+    enum packllm_status status = packllm_session_prompt(w->session, "ab cab", 6, &err);
+    size_t size = 0;
+    CHECK_CASE(seed, status == PACKLLM_OK, "%s", err.message);
+    while ((status = packllm_session_step(w->session, &piece, &err)) == PACKLLM_PIECE) {
+        assert_true(size + piece.size <= room);
+        memcpy(out + size, piece.text, piece.size);
+        size += piece.size;
+    }
+    CHECK_CASE(seed, status == PACKLLM_FINISHED, "%s", err.message);
+    return size;
+}
+
+static void test_same_seed_same_text(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct packllm_session_params p = packllm_session_params_default();
+        struct world w;
+        char one[4096], two[4096];
+        p.sampling.seed = seed;
+        p.max_tokens = 24;
+        p.choose = seed % 2 == 0 ? PACKLLM_CHOOSE_TOKENS : PACKLLM_CHOOSE_BYTES;
+        world_open(&w, seed, &p);
+        size_t size = generate(&w, seed, one, sizeof one);
+        CHECK_CASE(seed, utf8_check(one, size) == size, "byte %zu", utf8_check(one, size));
+        /* A cancel before a step ends it; the session goes on with a new prompt, the same text. */
+        assert_int_equal(packllm_session_prompt(w.session, "abc", 3, &err), PACKLLM_OK);
+        struct packllm_piece piece;
+        packllm_session_cancel(w.session);
+        CHECK_CASE(seed, packllm_session_step(w.session, &piece, &err) == PACKLLM_E_CANCELLED, "%s",
+                   err.message);
+        size_t again = generate(&w, seed, two, sizeof two);
+        CHECK_CASE(seed, again == size && memcmp(one, two, size) == 0, "%zu and %zu bytes", size,
+                   again);
+        world_close(&w);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_causal_proper_and_one_model),
+                                       cmocka_unit_test(test_a_member_of_bytes_is_itself),
+                                       cmocka_unit_test(test_same_seed_same_text)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
