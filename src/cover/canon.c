@@ -61,6 +61,33 @@ static bool white(char byte) {
     return byte == ' ' || byte == '\n' || byte == '\t' || byte == '\r';
 }
 
+/* Whether the text from start to node, with `next` behind it, begins with node's own tokens. */
+static enum packllm_status tokenised_so(struct cover *c, const struct cover_node *start,
+                                        const struct cover_node *node, const char *next,
+                                        bool *same, struct packllm_error *err) {
+    long n = 0, k = 0;
+    size_t size = strlen(next), at = start->at;
+    char saved[4];
+    memcpy(saved, c->text + node->at, size);
+    memcpy(c->text + node->at, next, size);
+    enum packllm_status status = canon_tokenize(c, start->at, node->at + size, &n, err);
+    memcpy(c->text + node->at, saved, size);
+    *same = true;
+    if (status < 0 || n < 0) {
+        return status; /* cannot be asked */
+    }
+    while (k < n && at < node->at) {
+        at += vocab_size(&c->member->table, c->tokens[k++]);
+    }
+    *same = at == node->at;
+    for (; *same && node != start; node = node->parent) {
+        *same = k > 0 && vocab_size(&c->member->table, c->tokens[--k]) ==
+                             node->at - node->parent->at;
+    }
+    *same = *same && k == 0;
+    return PACKLLM_OK;
+}
+
 enum packllm_status canon_check(struct cover *c, struct cover_node *node,
                                 struct packllm_error *err) {
     if (canon_mid_character(c, node->at)) {
@@ -79,23 +106,23 @@ enum packllm_status canon_check(struct cover *c, struct cover_node *node,
         }
         start = start->parent;
     }
-    long n = 0;
-    enum packllm_status status = canon_tokenize(c, start->at, node->at, &n, err);
-    if (status < 0) {
-        return status;
-    }
-    node->valid = NODE_VALID;
-    if (n < 0) {
-        return PACKLLM_OK;
-    }
-    const struct cover_node *walk = node;
-    for (; n > 0 && walk != start; n--, walk = walk->parent) {
-        if (vocab_size(&c->member->table, c->tokens[n - 1]) != walk->at - walk->parent->at) {
+    /* What may come next decides too: in "a\n\nb" the two line ends are two tokens of byte-pair
+     * vocabularies, in "a\n\n" they are one. An end is canonical if it is so before something. */
+    static const char *const followers[] = {"", "Q", " ", "\n", "1", "."};
+    node->valid = NODE_INVALID;
+    for (size_t f = 0; f < sizeof followers / sizeof *followers; f++) {
+        bool same = false;
+        enum packllm_status status = tokenised_so(c, start, node, followers[f], &same, err);
+        if (status < 0) {
+            return status;
+        }
+        if (same) {
+            node->valid = NODE_VALID;
             break;
         }
-    }
-    if (n != 0 || walk != start) {
-        node->valid = NODE_INVALID;
+        if (!white(c->text[node->at - 1])) {
+            break;
+        }
     }
     return PACKLLM_OK;
 }

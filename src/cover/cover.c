@@ -94,7 +94,7 @@ void cover_set_progress(struct cover *c, cover_progress_fn fn, void *data) {
 
 /* Room for a text of `size` bytes and what is kept per byte. */
 static enum packllm_status reserve(struct cover *c, size_t size, struct packllm_error *err) {
-    if (size + 1 <= c->room) {
+    if (size + 8 <= c->room) { /* canon.c looks at what may follow */
         return PACKLLM_OK;
     }
     size_t room = size * 2 + 256, old = c->room;
@@ -406,6 +406,12 @@ void cover_canonical(const struct cover *c, size_t from, struct cover_canonical 
     for (size_t i = 0; i + 1 < c->n_chain; i++) {
         const struct cover_node *node = c->chain[i];
         if (c->chain[i + 1]->at <= start) {
+            /* The space that the vocabulary puts first may be a token of its own: perplexity, as
+             * the model's own tools have it, counts it; bytes do not. */
+            if (from == 0) {
+                out->nll_full += node->nll_full;
+                out->tokens++;
+            }
             continue;
         }
         double nll = node->nll;
