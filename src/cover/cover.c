@@ -331,10 +331,19 @@ enum packllm_status cover_narrow(struct cover *c, struct packllm_error *err) {
         return fail(err, PACKLLM_E_INTERNAL, c->member->index, "no canonical history to narrow to");
     }
     enum packllm_status status = node->row == NULL ? node_revive(c, node, err) : PACKLLM_OK;
+    int32_t *path = alloc_array((size_t)node->n_tokens + 1, sizeof *path);
+    if (path == NULL) {
+        return fail_memory(err, node->n_tokens * sizeof *path);
+    }
     if (status >= 0) {
+        /* Other histories would stand between the cells of this one, and the order of cells is the
+         * order of sums: without them the member goes on as it would alone. */
+        lane_path(node, path);
+        lane_keep_best(c, path, node->n_tokens);
         front_start(c, &c->front, node);
         node_sweep(c);
     }
+    base_free(path);
     return status;
 }
 
