@@ -22,6 +22,8 @@ enum {
     DEPTH_MOST = 64   /* bytes of a token that are corrected */
 };
 
+#define UNLIKELY 1e-4
+
 struct candidate {
     uint32_t rank; /* in D's tree: sorted ranks are sorted bytes */
     double logp;   /* log pi, not normalised */
@@ -314,7 +316,21 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
     find_active(s, true);
     bool alone = c->n_active == 1;
     size_t n = top_ranks(row.mass, tree->n, how_many(s, tree->n), c->found);
-    n = alone ? n : add_from_others(s, n);
+    if (!alone) {
+        /* What D finds ten thousand times less likely than its first choice comes back only if
+         * another member asks for it. */
+        double most = 0.0;
+        size_t likely = 0;
+        for (size_t i = 0; i < n; i++) {
+            most = c->found[i].logp > most ? c->found[i].logp : most;
+        }
+        for (size_t i = 0; i < n; i++) {
+            if (c->found[i].logp >= UNLIKELY * most) {
+                c->found[likely++] = c->found[i];
+            }
+        }
+        n = add_from_others(s, likely);
+    }
     qsort(c->found, n, sizeof *c->found, by_rank);
     size_t kept = 0;
     double end_delta = 0.0, inside = row.end;
