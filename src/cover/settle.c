@@ -3,6 +3,10 @@
 #include "base/status.h"
 #include "cover/private.h"
 
+/* Where an end that is not canonical held this share of P(text), the canonical history was lost on
+ * the way (each of its ends too unlikely to be opened): what is left would explain nothing. */
+#define MISTAKEN 0.3
+
 /* The history's row is there: replaces its parked end by what the row says about the bytes that
  * have come since. */
 static void replay(struct cover *c, struct cover_node *node, double w) {
@@ -99,6 +103,9 @@ enum packllm_status settle_front(struct cover *c, bool known, struct packllm_err
             if (node->valid == NODE_VALID && !node_ready(node)) {
                 f->parked[i].pending = true;
                 continue;
+            }
+            if (node->valid == NODE_INVALID && p.w > MISTAKEN) {
+                return settle_resync(c, known, err);
             }
             f->parked[i] = f->parked[--f->n_parked];
             if (node->valid == NODE_VALID) {
