@@ -26,6 +26,21 @@ bool canon_mid_character(const struct cover *c, size_t x) {
     return false;
 }
 
+enum packllm_status canon_tokens(struct cover *c, size_t low, size_t high, size_t *out_n,
+                                 struct packllm_error *err) {
+    if (high - low + 16 > c->room_tokens) {
+        size_t room = (high - low) * 2 + 256;
+        int32_t *grown = alloc_resize(c->tokens, room, sizeof *grown);
+        if (grown == NULL) {
+            return fail_memory(err, room * sizeof *grown);
+        }
+        c->tokens = grown;
+        c->room_tokens = room;
+    }
+    return member_tokenize(c->member, c->text + low, high - low, c->tokens, c->room_tokens, out_n,
+                           err);
+}
+
 enum packllm_status canon_tokenize(struct cover *c, size_t low, size_t high, long *out_n,
                                    struct packllm_error *err) {
     struct packllm_error why;
@@ -38,19 +53,11 @@ enum packllm_status canon_tokenize(struct cover *c, size_t low, size_t high, lon
         }
         skip = 1;
     }
-    if (high - low + 16 > c->room_tokens) {
-        size_t room = (high - low) * 2 + 256;
-        int32_t *grown = alloc_resize(c->tokens, room, sizeof *grown);
-        if (grown == NULL) {
-            return fail_memory(err, room * sizeof *grown);
-        }
-        c->tokens = grown;
-        c->room_tokens = room;
-    }
-    enum packllm_status status = member_tokenize(c->member, c->text + low + skip, high - low - skip,
-                                                 c->tokens, c->room_tokens, &n, &why);
+    enum packllm_status status = canon_tokens(c, low + skip, high, &n, &why);
     if (status == PACKLLM_E_MEMORY) {
-        *err = why;
+        if (err != NULL) {
+            *err = why;
+        }
         return status;
     }
     *out_n = status >= 0 ? (long)n : -1;

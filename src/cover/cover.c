@@ -115,22 +115,9 @@ static enum packllm_status reserve(struct cover *c, size_t size, struct packllm_
 
 /* The canonical histories of c->text as nodes, their rows wanted where they are missing. */
 static enum packllm_status make_chain(struct cover *c, struct packllm_error *err) {
-    struct packllm_error why;
     size_t n = 0;
-    if (c->size + 16 > c->room_tokens) {
-        int32_t *grown = alloc_resize(c->tokens, c->size * 2 + 256, sizeof *grown);
-        if (grown == NULL) {
-            return fail_memory(err, c->size * 8);
-        }
-        c->tokens = grown;
-        c->room_tokens = c->size * 2 + 256;
-    }
-    enum packllm_status status = member_tokenize(c->member, c->text + c->lead, c->size - c->lead,
-                                                 c->tokens, c->room_tokens, &n, &why);
+    enum packllm_status status = canon_tokens(c, c->lead, c->size, &n, err);
     if (status < 0) {
-        if (err != NULL) {
-            *err = why;
-        }
         return status;
     }
     struct cover_node *node = node_get(c, NULL, c->member->start, 0, err);

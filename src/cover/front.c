@@ -70,21 +70,19 @@ bool node_enter(const struct cover *c, struct cover_open *o, size_t x, uint8_t b
     return x + 1 - o->node->at < o->node->n_slices;
 }
 
-bool front_add_open(const struct cover *c, struct cover_view *f, struct cover_node *node, double w,
+void front_add_open(struct cover_view *f, struct cover_node *node, double w,
                     struct prefix_place place) {
-    (void)c;
     if (f->n_open == FRONT_OPEN) {
         unsigned least = 0;
         for (unsigned i = 1; i < f->n_open; i++) {
             least = f->open[i].w < f->open[least].w ? i : least;
         }
         if (f->open[least].w >= w) {
-            return false;
+            return;
         }
         f->open[least] = f->open[--f->n_open];
     }
     f->open[f->n_open++] = (struct cover_open){.node = node, .place = place, .w = w};
-    return true;
 }
 
 void front_park(struct cover_view *f, const struct cover_parked *parked) {
@@ -128,7 +126,7 @@ void front_start(struct cover *c, struct cover_view *f, struct cover_node *node)
     f->x = node->at;
     f->lost = false;
     f->n_open = f->n_parked = 0;
-    (void)front_add_open(c, f, node, 1.0, prefix_root(c->tree));
+    front_add_open(f, node, 1.0, prefix_root(c->tree));
     (void)front_normalise(c, f);
     front_set_standin(c, node);
 }

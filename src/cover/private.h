@@ -134,7 +134,7 @@ enum packllm_status slice_row(struct cover *c, struct cover_node *node,
 
 /* front.c: the arithmetic of fronts; pure but for the nodes they point at. */
 void front_start(struct cover *c, struct cover_view *f, struct cover_node *node);
-bool front_add_open(const struct cover *c, struct cover_view *f, struct cover_node *node, double w,
+void front_add_open(struct cover_view *f, struct cover_node *node, double w,
                     struct prefix_place place);
 double front_step(const struct cover *c, const struct cover_view *from, uint8_t byte,
                   struct cover_view *to);
@@ -156,6 +156,9 @@ enum packllm_status settle_resync(struct cover *c, bool known, struct packllm_er
 /* canon.c: is this end canonical? By retokenising a window. */
 enum packllm_status canon_check(struct cover *c, struct cover_node *node,
                                 struct packllm_error *err);
+/* What the member's tokenizer makes of text[low..high), into c->tokens. */
+enum packllm_status canon_tokens(struct cover *c, size_t low, size_t high, size_t *out_n,
+                                 struct packllm_error *err);
 /* Tokens of text[low..high) of the member's own text into c->tokens; *out_n < 0: cannot be asked. */
 enum packllm_status canon_tokenize(struct cover *c, size_t low, size_t high, long *out_n,
                                    struct packllm_error *err);

@@ -32,7 +32,7 @@ static void replay(struct cover *c, struct cover_node *node, double w) {
             front_park(f, &end);
         }
     }
-    (void)front_add_open(c, f, node, w, o.place);
+    front_add_open(f, node, w, o.place);
 }
 
 static enum packllm_status obtain(struct cover *c, struct cover_node *node, bool known,

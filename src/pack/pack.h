@@ -64,6 +64,8 @@ struct packllm_session {
 
 enum packllm_status pack_cover(struct packllm_session *s, size_t member, struct cover **out,
                                struct packllm_error *err);
+/* E_TEXT with the byte offset if text is not valid UTF-8. */
+enum packllm_status pack_check_utf8(const char *text, size_t size, struct packllm_error *err);
 struct score_method pack_method(const struct packllm_session *s);
 
 /* choose.c: one symbol of the reply. *out_id: display token (or byte), or -1 for END. */

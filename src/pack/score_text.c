@@ -7,8 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/status.h"
-
-#define BITS 1.4426950408889634 /* per nat */
+#include "math/logsum.h"
 
 struct packllm_score_params packllm_score_params_default(void) {
     return (struct packllm_score_params){0};
@@ -33,14 +32,14 @@ static void tally_byte(struct tally *t, size_t offset, uint8_t byte, double park
     for (size_t i = 0; i < s->pack->n; i++) {
         double nll = -(double)t->rows[i][byte];
         t->nll[i] += nll;
-        t->log2_member[i] = -nll * BITS;
+        t->log2_member[i] = -nll * MATH_BITS_PER_NAT;
         bound += s->lambda[i] > 0.0 ? s->lambda[i] * nll : 0.0;
     }
     double nll = -(double)logp[byte];
     t->nll_pack += nll;
     t->jensen += nll > bound + 1e-4 ? 1 : 0; /* rows are floats */
     if (t->p->per_byte != NULL) {
-        t->p->per_byte(t->p->per_byte_data, offset, -nll * BITS, t->log2_member, parked);
+        t->p->per_byte(t->p->per_byte_data, offset, -nll * MATH_BITS_PER_NAT, t->log2_member, parked);
     }
 }
 
@@ -109,7 +108,7 @@ static void batch(struct packllm_session *s, const char *text, size_t size, size
 
 static void fill_score(struct packllm_session *s, const struct packllm_score_params *p,
                        const struct tally *t, size_t scored, struct packllm_score *out) {
-    double bits = BITS / (double)scored;
+    double bits = MATH_BITS_PER_NAT / (double)scored;
     for (size_t i = 0; i < s->pack->n; i++) {
         const struct score_reading *r = &s->readings[i];
         uint64_t before = r->whole.tokens - r->canonical.tokens;
@@ -127,10 +126,7 @@ static void fill_score(struct packllm_session *s, const struct packllm_score_par
             .seconds = r->seconds};
     }
     out->bits_per_byte = t->nll_pack * bits;
-    out->jensen_violations = s->params.pool == PACKLLM_POOL_LOG ||
-                                     s->params.pool == PACKLLM_POOL_LINEAR
-                                 ? t->jensen
-                                 : 0;
+    out->jensen_violations = t->jensen;
 }
 
 enum packllm_status packllm_session_score(struct packllm_session *s, const char *text, size_t size,
@@ -138,17 +134,16 @@ enum packllm_status packllm_session_score(struct packllm_session *s, const char 
                                           struct packllm_score *out_score,
                                           struct packllm_error *err) {
     struct packllm_score_params p = params != NULL ? *params : packllm_score_params_default();
-    size_t n = s->pack->n, whole = text != NULL ? utf8_check(text, size) : 0;
+    size_t n = s->pack->n;
     struct packllm_score score = {0};
     if (text == NULL || size == 0 || p.context_bytes >= size) {
         return fail(err, PACKLLM_E_TEXT, PACKLLM_NO_MEMBER,
                     "nothing to score: the text has %zu bytes, the context takes %zu", size,
                     p.context_bytes);
     }
-    if (whole != size) {
-        return fail(err, PACKLLM_E_TEXT, PACKLLM_NO_MEMBER,
-                    "the text is not valid UTF-8 at byte %zu (0x%02x)", whole,
-                    (unsigned)(uint8_t)text[whole]);
+    enum packllm_status status = pack_check_utf8(text, size, err);
+    if (status < 0) {
+        return status;
     }
     if (p.through_generation && p.context_bytes == 0) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
@@ -164,7 +159,6 @@ enum packllm_status packllm_session_score(struct packllm_session *s, const char 
     t.rows = alloc_array(n, sizeof *t.rows);
     t.log2_member = alloc_array(n, sizeof *t.log2_member);
     t.nll = alloc_zero(n, sizeof *t.nll);
-    enum packllm_status status = PACKLLM_OK;
     double start = score_clock();
     if (readings == NULL || store == NULL || t.rows == NULL || t.log2_member == NULL ||
         t.nll == NULL) {

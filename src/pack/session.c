@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/status.h"
+#include "math/logsum.h"
 
 enum { TEXT_MAX = 1 << 28 }; /* bytes of a reply */
 
@@ -212,11 +213,7 @@ struct score_method pack_method(const struct packllm_session *s) {
                                  .cap = s->pack->cap};
 }
 
-static enum packllm_status check_text(const char *text, size_t size, struct packllm_error *err) {
-    if (text == NULL || size == 0) {
-        return fail(err, PACKLLM_E_TEXT, PACKLLM_NO_MEMBER,
-                    "the prompt is empty: the weights come from what it says, give some text");
-    }
+enum packllm_status pack_check_utf8(const char *text, size_t size, struct packllm_error *err) {
     size_t whole = utf8_check(text, size);
     if (whole != size) {
         return fail(err, PACKLLM_E_TEXT, PACKLLM_NO_MEMBER,
@@ -232,7 +229,7 @@ static void fill_weights(struct packllm_session *s, size_t size, const struct sc
         const struct score_reading *r = &s->readings[i];
         const struct member *m = s->pack->members[i];
         double tokens = r->whole.tokens > 0 ? (double)r->whole.tokens : 1.0;
-        double bits = 1.4426950408889634 / (double)size;
+        double bits = MATH_BITS_PER_NAT / (double)size;
         s->member_weights[i] =
             (struct packllm_member_weight){.name = m->name,
                                            .weight = s->lambda[i],
@@ -249,7 +246,7 @@ static void fill_weights(struct packllm_session *s, size_t size, const struct sc
                                           .weigher = s->params.weigher,
                                           .shrink = s->params.shrink,
                                           .bytes = size,
-                                          .bits_per_byte = w->objective * 1.4426950408889634,
+                                          .bits_per_byte = w->objective * MATH_BITS_PER_NAT,
                                           .objective = w->objective,
                                           .gap = w->gap,
                                           .passes = w->passes,
@@ -261,7 +258,11 @@ static void fill_weights(struct packllm_session *s, size_t size, const struct sc
 
 static enum packllm_status read_prompt(struct packllm_session *s, const char *text, size_t size,
                                        bool windows, struct packllm_error *err) {
-    enum packllm_status status = check_text(text, size, err);
+    if (text == NULL || size == 0) {
+        return fail(err, PACKLLM_E_TEXT, PACKLLM_NO_MEMBER,
+                    "the prompt is empty: the weights come from what it says, give some text");
+    }
+    enum packllm_status status = pack_check_utf8(text, size, err);
     if (status < 0) {
         return status;
     }
