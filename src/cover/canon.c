@@ -70,8 +70,8 @@ static bool white(char byte) {
 
 /* Whether the text from start to node, with `next` behind it, begins with node's own tokens. */
 static enum packllm_status tokenised_so(struct cover *c, const struct cover_node *start,
-                                        const struct cover_node *node, const char *next,
-                                        bool *same, struct packllm_error *err) {
+                                        const struct cover_node *node, const char *next, bool *same,
+                                        struct packllm_error *err) {
     long n = 0, k = 0;
     size_t size = strlen(next), at = start->at;
     char saved[4];
@@ -88,8 +88,8 @@ static enum packllm_status tokenised_so(struct cover *c, const struct cover_node
     }
     *same = at == node->at;
     for (; *same && node != start; node = node->parent) {
-        *same = k > 0 && vocab_size(&c->member->table, c->tokens[--k]) ==
-                             node->at - node->parent->at;
+        *same =
+            k > 0 && vocab_size(&c->member->table, c->tokens[--k]) == node->at - node->parent->at;
     }
     *same = *same && k == 0;
     return PACKLLM_OK;
@@ -131,6 +131,75 @@ enum packllm_status canon_check(struct cover *c, struct cover_node *node,
             break;
         }
     }
+    return PACKLLM_OK;
+}
+
+static bool letter(char byte) {
+    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z');
+}
+
+/* Whatever stands around them, two tokens of one canonical sequence are canonical by themselves:
+ * merges, scores and longest matches never look across the ends of what they made. Rules that look
+ * at kinds of characters first (runs of white space, digits, 's) do, but for these: letters or
+ * white space before a letter, or before one space and a letter. Only there can the pair be asked
+ * alone. */
+static bool askable(const char *left, uint32_t n_left, const char *right, uint32_t n_right) {
+    for (uint32_t i = 0; i < n_left; i++) {
+        if ((left[i] & 0x80) != 0) {
+            return false; /* may be half a character */
+        }
+    }
+    return (letter(left[n_left - 1]) || white(left[n_left - 1])) &&
+           (right[n_right - 1] & 0x80) == 0 &&
+           (letter(right[0]) || (n_right > 1 && right[0] == ' ' && letter(right[1])));
+}
+
+enum packllm_status canon_pair(struct cover *c, int32_t left, int32_t right, bool *canonical,
+                               struct packllm_error *err) {
+    const struct vocab_table *table = &c->member->table;
+    *canonical = true;
+    if (left < 0 || !vocab_is_text(table, left)) {
+        return PACKLLM_OK;
+    }
+    uint32_t n_left = vocab_size(table, left), n_right = vocab_size(table, right);
+    char text[2 * WINDOW_MOST];
+    if (n_left + n_right + 1 > sizeof text ||
+        !askable((const char *)vocab_bytes(table, left), n_left,
+                 (const char *)vocab_bytes(table, right), n_right)) {
+        return PACKLLM_OK;
+    }
+    uint32_t slot = ((uint32_t)left * 0x9e3779b1U ^ (uint32_t)right * 0x85ebca77U) >> 7;
+    struct cover_pair *pair = &c->pairs[slot % CANON_PAIRS];
+    if (!pair->known || pair->left != left || pair->right != right) {
+        /* A line end keeps the space that some vocabularies put first away from the pair. */
+        size_t n = c->lead;
+        text[0] = '\n';
+        memcpy(text + n, vocab_bytes(table, left), n_left);
+        memcpy(text + n + n_left, vocab_bytes(table, right), n_right);
+        struct packllm_error why;
+        int32_t tokens[2 * WINDOW_MOST + 16];
+        size_t n_tokens = 0;
+        enum packllm_status status =
+            member_tokenize(c->member, text, n + n_left + n_right, tokens,
+                            sizeof tokens / sizeof *tokens, &n_tokens, &why);
+        if (status == PACKLLM_E_MEMORY) {
+            if (err != NULL) {
+                *err = why;
+            }
+            return status;
+        }
+        *pair = (struct cover_pair){left, right, true, true};
+        if (status >= 0) {
+            uint32_t at = 0;
+            for (size_t k = n_tokens; k-- > 0 && at < n_right;) {
+                at += vocab_size(table, tokens[k]);
+                pair->canonical = at == n_right && (n_tokens - k) == 1;
+            }
+            pair->canonical = pair->canonical && n_tokens >= 2 &&
+                              vocab_size(table, tokens[n_tokens - 2]) == n_left;
+        }
+    }
+    *canonical = pair->canonical;
     return PACKLLM_OK;
 }
 

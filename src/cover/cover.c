@@ -27,7 +27,8 @@ enum packllm_status cover_open(struct cover **out, struct member *member,
     c->scratch = alloc_array((size_t)member->table.n + 4, sizeof *c->scratch);
     c->lanes = alloc_zero(member->n_seq, sizeof *c->lanes);
     enum packllm_status status = PACKLLM_OK;
-    if (c->scratch == NULL || c->lanes == NULL) {
+    c->pairs = alloc_zero(CANON_PAIRS, sizeof *c->pairs);
+    if (c->scratch == NULL || c->lanes == NULL || c->pairs == NULL) {
         status = fail_memory(err, member->table.n * sizeof(float));
     }
     for (uint32_t k = 0; status >= 0 && k < member->n_seq; k++) {
@@ -84,6 +85,7 @@ void cover_close(struct cover *c) {
     base_free(c->request);
     base_free(c->scratch);
     base_free(c->tokens);
+    base_free(c->pairs);
     base_free(c);
 }
 
@@ -247,6 +249,21 @@ static enum packllm_status sync_text(struct cover *c, const char *text, size_t s
     return status;
 }
 
+void cover_forget(struct cover *c) {
+    node_cut(c, 0);
+    for (size_t i = 0; i < c->n_nodes; i++) {
+        node_forget(c, c->nodes[i]);
+    }
+    c->size = c->known = 0;
+    c->n_chain = 0;
+    c->front.n_open = c->front.n_parked = 0;
+    lane_keep_best(c, NULL, 0);
+    for (uint32_t k = 0; k < c->member->n_seq; k++) {
+        c->lanes[k].used = 0; /* the same choices of lanes as in a new cover: the same sums */
+    }
+    c->stamp = 0;
+}
+
 enum packllm_status cover_sync(struct cover *c, const char *text, size_t size,
                                struct packllm_error *err) {
     if (size == 0) {
@@ -254,14 +271,7 @@ enum packllm_status cover_sync(struct cover *c, const char *text, size_t size,
     }
     enum packllm_status status = sync_text(c, text, size, err);
     if (status < 0) {
-        node_cut(c, 0);
-        for (size_t i = 0; i < c->n_nodes; i++) {
-            c->nodes[i]->sliced = false;
-        }
-        c->size = c->known = 0;
-        c->n_chain = 0;
-        c->front.n_open = c->front.n_parked = 0;
-        lane_keep_best(c, NULL, 0);
+        cover_forget(c);
     }
     return status;
 }
@@ -272,6 +282,8 @@ enum packllm_status cover_walk(struct cover *c, cover_visit_fn visit, void *data
     enum packllm_status status = PACKLLM_OK;
     assert(c->n_chain > 0 && c->size == c->known);
     c->resyncs = 0;
+    memset(c->count, 0, sizeof c->count);
+    c->n_counted = 0.0;
     front_start(c, &c->front, c->chain[0]);
     for (size_t x = 0; x < c->known && status >= 0; x++) {
         if (visit != NULL && x >= c->lead) {
@@ -279,6 +291,7 @@ enum packllm_status cover_walk(struct cover *c, cover_visit_fn visit, void *data
             visit(data, x - c->lead, q, parked);
         }
         c->p_last[x] = front_step(c, &c->front, (uint8_t)c->text[x], &c->front);
+        front_count(c, (uint8_t)c->text[x]);
         status = settle_front(c, true, err);
     }
     if (visit != NULL) {
@@ -293,6 +306,7 @@ enum packllm_status cover_extend(struct cover *c, const char *bytes, size_t size
     for (size_t i = 0; i < size && status >= 0; i++) {
         c->text[c->size] = bytes[i];
         c->p_last[c->size] = front_step(c, &c->front, (uint8_t)bytes[i], &c->front);
+        front_count(c, (uint8_t)bytes[i]);
         c->size++;
         if (eager || i + 1 == size) {
             status = settle_front(c, false, err);
@@ -313,7 +327,8 @@ static struct cover_node *single(const struct cover *c) {
 }
 
 enum packllm_status cover_narrow(struct cover *c, struct packllm_error *err) {
-    struct cover_node *node = c->n_chain > 0 && c->size == c->known ? c->chain[c->n_chain - 1] : NULL;
+    struct cover_node *node =
+        c->n_chain > 0 && c->size == c->known ? c->chain[c->n_chain - 1] : NULL;
     if (node == NULL) {
         return fail(err, PACKLLM_E_INTERNAL, c->member->index, "no canonical history to narrow to");
     }

@@ -37,6 +37,9 @@ void cover_close(struct cover *cover); /* NULL allowed */
 typedef void (*cover_progress_fn)(void *data, double share);
 void cover_set_progress(struct cover *cover, cover_progress_fn fn, void *data);
 
+/* Forgets the text and all that was evaluated: what follows is as in a new cover. */
+void cover_forget(struct cover *cover);
+
 /* Sets the text; evaluates what is not shared with the text before. E_CONTEXT if it does not fit.
  * On an error the text is empty. */
 enum packllm_status cover_sync(struct cover *cover, const char *text, size_t size,

@@ -16,6 +16,9 @@
 
 /* Far below the floor of the pooled distribution (1e-9 / 257). */
 #define NEGLIGIBLE 1e-14
+/* How much of a stand-in comes from the frequencies of bytes: of deep ends, and right behind one. */
+#define FREQUENCY 0.1
+#define FRESH_FREQUENCY 0.5
 
 static const struct cover_slice *slice_of(const struct cover *c, const struct cover_node *node,
                                           size_t depth) {
@@ -134,11 +137,31 @@ void front_start(struct cover *c, struct cover_view *f, struct cover_node *node)
 void front_set_standin(struct cover *c, const struct cover_node *node) {
     struct cover_open o = {.node = (struct cover_node *)(uintptr_t)node,
                            .place = prefix_root(c->tree)};
-    double q[PACKLLM_EVENTS] = {0};
-    node_spread(c, &o, node->at, 1.0, q);
-    for (int e = 0; e < PACKLLM_EVENTS; e++) {
-        c->standin[e] = 0.98 * q[e] + 0.02 / PACKLLM_EVENTS;
+    memset(c->standin, 0, sizeof c->standin);
+    node_spread(c, &o, node->at, 1.0, c->standin);
+}
+
+void front_count(struct cover *c, uint8_t byte) {
+    /* Halved now and then, so that what came last counts more. */
+    if (c->n_counted >= 1024.0) {
+        for (int b = 0; b < 256; b++) {
+            c->count[b] *= 0.5;
+        }
+        c->n_counted *= 0.5;
     }
+    c->count[byte] += 1.0;
+    c->n_counted += 1.0;
+}
+
+/* Krichevsky-Trofimov: half a count for each byte beforehand. */
+static double frequency(const struct cover *c, int byte) {
+    return (c->count[byte] + 0.5) / (c->n_counted + 128.0);
+}
+
+/* Probability of the event right behind an end. */
+static double fresh(const struct cover *c, int event) {
+    double f = event == PACKLLM_EVENT_END ? 0.0 : frequency(c, event);
+    return c->standin[event] + FRESH_FREQUENCY * (f - c->standin[event]);
 }
 
 double front_step(const struct cover *c, const struct cover_view *from, uint8_t byte,
@@ -151,6 +174,7 @@ double front_step(const struct cover *c, const struct cover_view *from, uint8_t 
         return 1.0 / PACKLLM_EVENTS;
     }
     struct cover_parked ends[FRONT_OPEN];
+    struct prefix_place root = prefix_root(c->tree);
     unsigned n_ends = 0, n_open = 0, n_parked = 0;
     double rest = 0.0, deep = 0.0, total = 0.0;
     for (unsigned i = 0; i < to->n_open; i++) {
@@ -165,7 +189,7 @@ double front_step(const struct cover *c, const struct cover_view *from, uint8_t 
         if (o.w * ending > NEGLIGIBLE) {
             double w = o.w * ending;
             ends[n_ends++] = (struct cover_parked){
-                .parent = o.node, .at = x + 1, .w = w, .base = w, .token = token};
+                .parent = o.node, .at = x + 1, .w = w, .base = w, .place = root, .token = token};
         }
         if (o.w * longer > NEGLIGIBLE) {
             to->open[n_open++] = o;
@@ -175,7 +199,7 @@ double front_step(const struct cover *c, const struct cover_view *from, uint8_t 
     to->n_open = n_open;
     for (unsigned i = 0; i < to->n_parked; i++) {
         if (to->parked[i].at == x) {
-            to->parked[i].w *= c->standin[byte];
+            to->parked[i].w *= fresh(c, byte);
             rest += to->parked[i].w;
             total += to->parked[i].w;
         } else {
@@ -183,7 +207,8 @@ double front_step(const struct cover *c, const struct cover_view *from, uint8_t 
         }
     }
     double all = 1.0 - deep;
-    double follow = all > 1e-9 ? rest / all : c->standin[byte];
+    double follow = all > 1e-9 ? rest / all : fresh(c, byte);
+    follow += FREQUENCY * (frequency(c, byte) - follow);
     for (unsigned i = 0; i < to->n_parked; i++) {
         struct cover_parked *p = &to->parked[i];
         if (p->at != x) {
@@ -220,16 +245,22 @@ double front_next(const struct cover *c, const struct cover_view *f, double *q) 
         *(f->parked[i].at == f->x ? &here : &deep) += f->parked[i].w;
     }
     for (int e = 0; e < PACKLLM_EVENTS; e++) {
-        q[e] += here * c->standin[e];
+        q[e] += here * fresh(c, e);
         sum += q[e];
     }
-    /* Deep parked ends follow the rest; masses are floats, so the sum is 1 to about 1e-6. */
     if (sum < 1e-9) {
-        memcpy(q, c->standin, PACKLLM_EVENTS * sizeof *q);
+        for (int e = 0; e < PACKLLM_EVENTS; e++) {
+            q[e] = fresh(c, e);
+        }
         sum = 1.0;
     }
+    /* Masses are floats: without deep ends the sum is 1 to about 1e-6. */
+    double counted = deep * FREQUENCY, rest = (1.0 - counted) / sum;
     for (int e = 0; e < PACKLLM_EVENTS; e++) {
-        q[e] /= sum;
+        q[e] *= rest;
+    }
+    for (int b = 0; b < 256 && counted > 0.0; b++) {
+        q[b] += counted * frequency(c, b);
     }
     return here + deep;
 }

@@ -42,8 +42,7 @@ void lane_keep_best(struct cover *c, const int32_t *tokens, uint32_t n) {
     }
     for (uint32_t k = 0; k < c->member->n_seq; k++) {
         uint32_t keep = k == best ? length : 0;
-        if (keep < c->lanes[k].n &&
-            member_truncate(c->kv, (int32_t)k, keep, NULL) != PACKLLM_OK) {
+        if (keep < c->lanes[k].n && member_truncate(c->kv, (int32_t)k, keep, NULL) != PACKLLM_OK) {
             (void)member_truncate(c->kv, (int32_t)k, 0, NULL);
             keep = 0;
         }
@@ -204,9 +203,8 @@ static enum packllm_status add(struct batch *b, struct cover_node *target, int32
     for (struct cover_node *node = target; node != NULL && node->n_tokens > shared;
          node = node->parent) {
         size_t i = b->n + node->n_tokens - 1 - shared;
-        b->items[i] = (struct member_item){.token = node->token,
-                                           .seq = dst,
-                                           .want_row = node->wanted && !node_ready(node)};
+        b->items[i] = (struct member_item){
+            .token = node->token, .seq = dst, .want_row = node->wanted && !node_ready(node)};
         b->node[i] = node;
     }
     b->n += n - shared;

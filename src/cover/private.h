@@ -24,13 +24,13 @@ struct cover_node {
     uint32_t n_tokens;          /* length of the history */
     uint8_t valid;              /* enum node_valid */
     bool wanted;                /* its row is to be evaluated */
-    bool sliced;                /* slices stand for the row, to the end of the text or of all mass */
-    bool on_chain;              /* part of the canonical tokenisation of the known text */
-    struct cover_row *row;      /* or NULL: never evaluated, or given back */
+    bool sliced;           /* slices stand for the row, to the end of the text or of all mass */
+    bool on_chain;         /* part of the canonical tokenisation of the known text */
+    struct cover_row *row; /* or NULL: never evaluated, or given back */
     uint32_t first_slice, n_slices;
-    double end;                 /* mass of END */
+    double end; /* mass of END */
     double log_z;
-    double nll, nll_full;       /* of the *next* token of the chain under this row */
+    double nll, nll_full; /* of the *next* token of the chain under this row */
 };
 
 struct cover_open {
@@ -44,14 +44,19 @@ struct cover_parked {
     size_t at;                 /* where the token ended */
     double w;                  /* share of P(text) now */
     double base;               /* share of the end when it was parked, in units of P(text) now */
+    struct prefix_place place; /* of the bytes that came since, among the tokens that may follow */
     int32_t token;
-    bool pending;              /* its row was asked for and is not there (known text) */
+    bool pending; /* its row was asked for and is not there (known text) */
+    bool joined;  /* token may stand behind its parent's */
+    bool closed;  /* no token begins with the bytes that came since */
+    bool split;   /* some token that may follow spells the first of those bytes */
 };
 
+enum { CANON_PAIRS = 16384 }; /* a power of 2 */
 enum { FRONT_OPEN = 40, FRONT_PARKED = 40 };
 
 struct cover_view {
-    size_t x; /* bytes of the member's text it stands behind */
+    size_t x;  /* bytes of the member's text it stands behind */
     bool lost; /* nothing explains the text: says nothing (uniform) until the next resync */
     unsigned n_open, n_parked;
     struct cover_open open[FRONT_OPEN];
@@ -62,6 +67,11 @@ struct cover_lane {
     int32_t *tokens; /* [n_ctx] what the member's sequence holds */
     uint32_t n;
     uint64_t used; /* stamp of the last use */
+};
+
+struct cover_pair {
+    int32_t left, right;
+    bool known, canonical;
 };
 
 struct cover {
@@ -79,7 +89,7 @@ struct cover {
 
     struct cover_node **nodes;
     size_t n_nodes, room_nodes;
-    struct cover_node **at; /* [room + 1] nodes that end at a byte */
+    struct cover_node **at;    /* [room + 1] nodes that end at a byte */
     struct cover_node **chain; /* [n_chain] canonical histories of the known text, root first */
     size_t n_chain, room_chain;
     struct cover_slice *slices;
@@ -97,14 +107,17 @@ struct cover {
 
     struct cover_view front;
     double standin[PACKLLM_EVENTS]; /* stand-in for the next event behind a parked end */
+    double count[256], n_counted;   /* bytes of the text so far, older ones less */
     double *p_last; /* [room + 1] probability the walk gave to each byte of the member's text */
     uint64_t resyncs;
 
     struct cover_node **request; /* [n_request] rows that the walk wants */
     size_t n_request, room_request;
-    float *scratch; /* [table.n + 4] */
+    float *scratch;  /* [table.n + 4] */
     int32_t *tokens; /* [room_tokens] scratch of the tokenizer */
     size_t room_tokens;
+    struct cover_pair
+        *pairs; /* [CANON_PAIRS] what the tokenizer said last, by a hash of the pair */
 };
 
 /* node.c */
@@ -129,8 +142,8 @@ void lane_keep_best(struct cover *c, const int32_t *tokens, uint32_t n);
 void lane_path(const struct cover_node *node, int32_t *out);
 
 /* slice.c: reduces a row along the known text. */
-enum packllm_status slice_row(struct cover *c, struct cover_node *node,
-                              const struct cover_row *row, bool *alive, struct packllm_error *err);
+enum packllm_status slice_row(struct cover *c, struct cover_node *node, const struct cover_row *row,
+                              bool *alive, struct packllm_error *err);
 
 /* front.c: the arithmetic of fronts; pure but for the nodes they point at. */
 void front_start(struct cover *c, struct cover_view *f, struct cover_node *node);
@@ -138,6 +151,7 @@ void front_add_open(struct cover_view *f, struct cover_node *node, double w,
                     struct prefix_place place);
 double front_step(const struct cover *c, const struct cover_view *from, uint8_t byte,
                   struct cover_view *to);
+void front_count(struct cover *c, uint8_t byte); /* the text goes on with it */
 double front_next(const struct cover *c, const struct cover_view *f, double *q);
 double front_normalise(const struct cover *c, struct cover_view *f);
 void front_park(struct cover_view *f, const struct cover_parked *parked);
@@ -156,6 +170,9 @@ enum packllm_status settle_resync(struct cover *c, bool known, struct packllm_er
 /* canon.c: is this end canonical? By retokenising a window. */
 enum packllm_status canon_check(struct cover *c, struct cover_node *node,
                                 struct packllm_error *err);
+/* May right stand behind left? True also where the tokenizer cannot be asked. */
+enum packllm_status canon_pair(struct cover *c, int32_t left, int32_t right, bool *canonical,
+                               struct packllm_error *err);
 /* What the member's tokenizer makes of text[low..high), into c->tokens. */
 enum packllm_status canon_tokens(struct cover *c, size_t low, size_t high, size_t *out_n,
                                  struct packllm_error *err);

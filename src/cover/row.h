@@ -12,10 +12,10 @@
 enum { ROW_BLOCK = 64 };
 
 struct cover_row {
-    float *mass;   /* [tree->n] probabilities by rank; sum + end = 1 */
-    double *block; /* sums of ROW_BLOCK of them: ranges need no subtraction */
-    double end;    /* of the END tokens together */
-    double log_z;  /* log of the sum over text and END tokens: log p = logit - log_z */
+    float *mass;     /* [tree->n] probabilities by rank; sum + end = 1 */
+    double *block;   /* sums of ROW_BLOCK of them: ranges need no subtraction */
+    double end;      /* of the END tokens together */
+    double log_z;    /* log of the sum over text and END tokens: log p = logit - log_z */
     double log_full; /* the same over the whole vocabulary */
 };
 

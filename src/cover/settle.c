@@ -3,9 +3,41 @@
 #include "base/status.h"
 #include "cover/private.h"
 
-/* Where an end that is not canonical held this share of P(text), the canonical history was lost on
- * the way (each of its ends too unlikely to be opened): what is left would explain nothing. */
-#define MISTAKEN 0.3
+/* Drops the parked ends that the bytes since, or the token before, show not to be canonical. */
+static enum packllm_status prune(struct cover *c, struct packllm_error *err) {
+    struct cover_view *f = &c->front;
+    enum packllm_status status = PACKLLM_OK;
+    unsigned dropped = 0;
+    for (unsigned i = f->n_parked; i-- > 0 && status >= 0;) {
+        struct cover_parked *p = &f->parked[i];
+        bool canonical = true;
+        if (p->parent == NULL) {
+            continue;
+        }
+        if (!p->joined) {
+            p->joined = true;
+            status = canon_pair(c, p->parent->token, p->token, &canonical, err);
+        }
+        while (status >= 0 && canonical && !p->closed && p->at + p->place.depth < f->x) {
+            uint8_t byte = (uint8_t)c->text[p->at + p->place.depth];
+            bool follows = false;
+            p->closed = !prefix_step(c->tree, &p->place, byte);
+            if (!p->closed && !p->split && prefix_ending(c->tree, &p->place) > 0) {
+                status = canon_pair(c, p->token, c->tree->ids[p->place.low], &follows, err);
+                p->split = p->split || follows;
+            }
+            canonical = !p->closed || p->split;
+        }
+        if (!canonical) {
+            *p = f->parked[--f->n_parked];
+            dropped++;
+        }
+    }
+    if (dropped > 0) {
+        (void)front_normalise(c, f);
+    }
+    return status;
+}
 
 /* The history's row is there: replaces its parked end by what the row says about the bytes that
  * have come since. */
@@ -27,8 +59,12 @@ static void replay(struct cover *c, struct cover_node *node, double w) {
                 double ratio = c->standin[(uint8_t)c->text[t + 1]] / p;
                 share *= ratio < 1.0 ? ratio : 1.0;
             }
-            struct cover_parked end = {
-                .parent = node, .at = t + 1, .w = share, .base = w * ending, .token = token};
+            struct cover_parked end = {.parent = node,
+                                       .at = t + 1,
+                                       .w = share,
+                                       .base = w * ending,
+                                       .place = prefix_root(c->tree),
+                                       .token = token};
             front_park(f, &end);
         }
     }
@@ -80,6 +116,13 @@ enum packllm_status settle_front(struct cover *c, bool known, struct packllm_err
         return f->lost && canon_mid_character(c, f->x) ? PACKLLM_OK : settle_resync(c, known, err);
     }
     for (bool changed = true; changed;) {
+        enum packllm_status pruned = prune(c, err);
+        if (pruned < 0) {
+            return pruned;
+        }
+        if (f->n_open + f->n_parked == 0) {
+            return settle_resync(c, known, err);
+        }
         changed = false;
         for (unsigned i = 0; i < f->n_parked && !changed; i++) {
             struct cover_parked p = f->parked[i];
@@ -103,9 +146,6 @@ enum packllm_status settle_front(struct cover *c, bool known, struct packllm_err
             if (node->valid == NODE_VALID && !node_ready(node)) {
                 f->parked[i].pending = true;
                 continue;
-            }
-            if (node->valid == NODE_INVALID && p.w > MISTAKEN) {
-                return settle_resync(c, known, err);
             }
             f->parked[i] = f->parked[--f->n_parked];
             if (node->valid == NODE_VALID) {

@@ -32,9 +32,8 @@ static enum packllm_status reserve(struct cover *c, struct packllm_error *err) {
     return PACKLLM_OK;
 }
 
-enum packllm_status slice_row(struct cover *c, struct cover_node *node,
-                              const struct cover_row *row, bool *alive,
-                              struct packllm_error *err) {
+enum packllm_status slice_row(struct cover *c, struct cover_node *node, const struct cover_row *row,
+                              bool *alive, struct packllm_error *err) {
     struct prefix_place place = prefix_root(c->tree);
     node->first_slice = (uint32_t)c->n_slices;
     node->n_slices = 0;

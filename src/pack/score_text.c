@@ -68,6 +68,8 @@ static enum packllm_status walk(struct packllm_session *s, const char *text, siz
     enum packllm_status status = PACKLLM_OK;
     double q[PACKLLM_EVENTS];
     for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
+        /* What the whole text left in the caches would have been evaluated in other batches. */
+        cover_forget(s->covers[i]);
         status = cover_sync(s->covers[i], text, context, err);
         if (status >= 0) {
             status = cover_walk(s->covers[i], NULL, NULL, err);

@@ -17,7 +17,7 @@ struct packllm_session_params packllm_session_params_default(void) {
         .choose = PACKLLM_CHOOSE_TOKENS,
         .shrink = 1.0,
         .tau = 1.0,
-        .epsilon = 0.01,
+        .epsilon = 0.003,
         .display = -1,
         .max_tokens = -1,
         .sampling = {.temp = 0.8,
