@@ -24,12 +24,11 @@ enum packllm_status cover_open(struct cover **out, struct member *member,
     c->tree = tree;
     c->epsilon = epsilon;
     c->lead = member->space_prefix ? 1 : 0;
-    c->scratch = alloc_array((size_t)member->table.n + 4, sizeof *c->scratch);
     c->lanes = alloc_zero(member->n_seq, sizeof *c->lanes);
     enum packllm_status status = PACKLLM_OK;
     c->pairs = alloc_zero(CANON_PAIRS, sizeof *c->pairs);
-    if (c->scratch == NULL || c->lanes == NULL || c->pairs == NULL) {
-        status = fail_memory(err, member->table.n * sizeof(float));
+    if (c->lanes == NULL || c->pairs == NULL) {
+        status = fail_memory(err, CANON_PAIRS * sizeof *c->pairs);
     }
     for (uint32_t k = 0; status >= 0 && k < member->n_seq; k++) {
         c->lanes[k].tokens = alloc_array((size_t)member->n_ctx + 1, sizeof(int32_t));
@@ -83,7 +82,6 @@ void cover_close(struct cover *c) {
     base_free(c->live);
     base_free(c->p_last);
     base_free(c->request);
-    base_free(c->scratch);
     base_free(c->tokens);
     base_free(c->pairs);
     base_free(c);
@@ -383,7 +381,7 @@ size_t cover_view_size(void) {
 }
 
 void cover_view_of(const struct cover *c, struct cover_view *out) {
-    *out = c->front;
+    front_copy(&c->front, out);
     for (unsigned i = 0; i < out->n_parked; i++) {
         out->parked[i].parent = NULL;
     }
@@ -407,7 +405,7 @@ bool cover_row_here(const struct cover *c, struct cover_tokens *out) {
     if (node == NULL) {
         return false;
     }
-    *out = (struct cover_tokens){node->row->mass, node->row->end, node->log_z};
+    *out = (struct cover_tokens){node->row->mass, node->row->block, node->row->end, node->log_z};
     return true;
 }
 

@@ -76,10 +76,13 @@ double cover_view_next(const struct cover *cover, const struct cover_view *view,
 
 /* The row of the newest single history, if there is one (after cover_append, cover_narrow, or where
  * a history ends exactly at the end of the text): probabilities by rank of the tree. */
+enum { COVER_BLOCK = 64 };
+
 struct cover_tokens {
-    const float *mass; /* [tree->n], text tokens by rank */
-    double end;        /* of the END tokens */
-    double log_z;      /* raw logit = log(mass) + log_z */
+    const float *mass;   /* [tree->n], text tokens by rank */
+    const double *block; /* [ceil(tree->n / COVER_BLOCK)] sums of COVER_BLOCK of them */
+    double end;          /* of the END tokens */
+    double log_z;        /* raw logit = log(mass) + log_z */
 };
 bool cover_row_here(const struct cover *cover, struct cover_tokens *out);
 

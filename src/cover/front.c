@@ -102,6 +102,15 @@ void front_park(struct cover_view *f, const struct cover_parked *parked) {
     f->parked[f->n_parked++] = *parked;
 }
 
+void front_copy(const struct cover_view *from, struct cover_view *to) {
+    to->x = from->x;
+    to->lost = from->lost;
+    to->n_open = from->n_open;
+    to->n_parked = from->n_parked;
+    memcpy(to->open, from->open, from->n_open * sizeof *to->open);
+    memcpy(to->parked, from->parked, from->n_parked * sizeof *to->parked);
+}
+
 double front_normalise(const struct cover *c, struct cover_view *f) {
     double total = 0.0;
     for (unsigned i = 0; i < f->n_open; i++) {
@@ -167,7 +176,7 @@ static double fresh(const struct cover *c, int event) {
 double front_step(const struct cover *c, const struct cover_view *from, uint8_t byte,
                   struct cover_view *to) {
     if (to != from) {
-        memcpy(to, from, sizeof *to);
+        front_copy(from, to);
     }
     size_t x = to->x++;
     if (to->lost) {

@@ -62,7 +62,7 @@ static enum packllm_status take_row(struct cover *c, struct cover_node *node, co
     if (row == NULL) {
         return PACKLLM_E_MEMORY;
     }
-    if (!row_load(row, c->tree, logits, c->scratch)) {
+    if (!row_load(row, c->tree, logits)) {
         c->spare[c->n_spare++] = row;
         return fail(err, PACKLLM_E_MODEL, c->member->index,
                     "member '%s': it gives no usable prediction (all tokens impossible, or not a "

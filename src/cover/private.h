@@ -113,7 +113,6 @@ struct cover {
 
     struct cover_node **request; /* [n_request] rows that the walk wants */
     size_t n_request, room_request;
-    float *scratch;  /* [table.n + 4] */
     int32_t *tokens; /* [room_tokens] scratch of the tokenizer */
     size_t room_tokens;
     struct cover_pair
@@ -147,6 +146,7 @@ enum packllm_status slice_row(struct cover *c, struct cover_node *node, const st
 
 /* front.c: the arithmetic of fronts; pure but for the nodes they point at. */
 void front_start(struct cover *c, struct cover_view *f, struct cover_node *node);
+void front_copy(const struct cover_view *from, struct cover_view *to); /* what is in use */
 void front_add_open(struct cover_view *f, struct cover_node *node, double w,
                     struct prefix_place place);
 double front_step(const struct cover *c, const struct cover_view *from, uint8_t byte,

@@ -2,9 +2,9 @@
 #include "cover/row.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/alloc.h"
-#include "math/logsum.h"
 #include "math/vec.h"
 
 bool row_init(struct cover_row *row, const struct prefix_tree *tree) {
@@ -20,66 +20,94 @@ void row_done(struct cover_row *row) {
     *row = (struct cover_row){0};
 }
 
-/* scratch[i] = exp(logits[i] - max); returns the sum, in a fixed order. */
-static double exponentials(const float *logits, size_t n, double max, float *scratch) {
-    vec_double sums, shift;
-    vec_set(0.0, &sums);
-    vec_set(max, &shift);
+/* exp(logits[ids[i]] - max) into out[n]; returns the sum, in a fixed order. In floats, as the masses
+ * are: sums of ROW_BLOCK of them keep six digits and more. */
+static float exponentials(const float *logits, const int32_t *ids, size_t n, float max,
+                          float *out) {
+    vec_floats sums = {0};
     size_t i = 0;
-    for (; i + VEC_LANES <= n; i += VEC_LANES) {
-        vec_double x;
-        vec_load_float(logits + i, &x);
-        x -= shift;
-        vec_exp(&x);
+    for (; i + VEC_FLOATS <= n; i += VEC_FLOATS) {
+        const int32_t *id = ids + i;
+        vec_floats x = {logits[id[0]], logits[id[1]], logits[id[2]], logits[id[3]],
+                        logits[id[4]], logits[id[5]], logits[id[6]], logits[id[7]]};
+        x -= max;
+        vec_exp_floats(&x);
         sums += x;
-        vec_store_float(&x, scratch + i);
+        memcpy(out + i, &x, sizeof x);
     }
-    double sum = vec_sum(&sums);
     for (; i < n; i++) {
-        double x = exp((double)logits[i] - max);
-        scratch[i] = (float)x;
-        sum += x;
+        out[i] = expf(logits[ids[i]] - max);
+        sums[i % VEC_FLOATS] += out[i];
     }
-    return sum;
+    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) +
+           ((sums[4] + sums[5]) + (sums[6] + sums[7]));
 }
 
-bool row_load(struct cover_row *row, const struct prefix_tree *tree, const float *logits,
-              float *scratch) {
-    double max = math_max_f(logits, tree->table->n);
-    if (!(isfinite(max))) {
+static float greatest(const float *x, size_t n) {
+    vec_floats max, next;
+    float found = -HUGE_VALF;
+    size_t i = 0;
+    for (size_t lane = 0; lane < VEC_FLOATS; lane++) {
+        max[lane] = found;
+    }
+    for (; i + VEC_FLOATS <= n; i += VEC_FLOATS) {
+        memcpy(&next, x + i, sizeof next);
+        vec_float_bits larger = (vec_float_bits)(next > max);
+        max = (vec_floats)(((vec_float_bits)next & larger) | ((vec_float_bits)max & ~larger));
+    }
+    for (; i < n; i++) {
+        found = x[i] > found ? x[i] : found;
+    }
+    for (size_t lane = 0; lane < VEC_FLOATS; lane++) {
+        found = max[lane] > found ? max[lane] : found;
+    }
+    return found;
+}
+
+bool row_load(struct cover_row *row, const struct prefix_tree *tree, const float *logits) {
+    uint32_t n = tree->n, others = tree->table->n - n;
+    float max = greatest(logits, tree->table->n), one;
+    if (!isfinite(max)) {
         return false;
     }
-    double full = exponentials(logits, tree->table->n, max, scratch);
-    double end = 0.0;
+    double end = 0.0, sum = 0.0, rest = 0.0;
     for (uint32_t i = 0; i < tree->n_ends; i++) {
-        end += (double)scratch[tree->ends[i]];
+        (void)exponentials(logits, &tree->ends[i], 1, max, &one);
+        end += (double)one;
     }
-    double sum = end;
-    for (uint32_t low = 0; low < tree->n; low += ROW_BLOCK) {
-        uint32_t high = tree->n - low < ROW_BLOCK ? tree->n : low + ROW_BLOCK;
-        double part = 0.0;
-        for (uint32_t i = low; i < high; i++) {
-            float x = scratch[tree->ids[i]];
-            row->mass[i] = x;
-            part += (double)x;
-        }
+    for (uint32_t i = 0; i < others; i++) {
+        (void)exponentials(logits, &tree->ids[n + i], 1, max, &one);
+        rest += (double)one;
+    }
+    for (uint32_t low = 0; low < n; low += ROW_BLOCK) {
+        uint32_t size = n - low < ROW_BLOCK ? n - low : ROW_BLOCK;
+        double part = (double)exponentials(logits, tree->ids + low, size, max, row->mass + low);
         row->block[low / ROW_BLOCK] = part;
         sum += part;
     }
+    double full = sum + rest;
+    sum += end;
     if (!(sum > 0.0)) {
         return false;
     }
     double scale = 1.0 / sum;
     float scale_f = (float)scale;
-    for (uint32_t i = 0; i < tree->n; i++) {
+    uint32_t i = 0;
+    for (; i + VEC_FLOATS <= n; i += VEC_FLOATS) {
+        vec_floats x;
+        memcpy(&x, row->mass + i, sizeof x);
+        x *= scale_f;
+        memcpy(row->mass + i, &x, sizeof x);
+    }
+    for (; i < n; i++) {
         row->mass[i] *= scale_f;
     }
-    for (uint32_t b = 0; b * ROW_BLOCK < tree->n; b++) {
+    for (uint32_t b = 0; b * ROW_BLOCK < n; b++) {
         row->block[b] *= scale;
     }
     row->end = end * scale;
-    row->log_z = max + log(sum);
-    row->log_full = max + log(full);
+    row->log_z = (double)max + log(sum);
+    row->log_full = (double)max + log(full);
     return true;
 }
 

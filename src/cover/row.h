@@ -7,9 +7,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cover/cover.h"
 #include "vocab/prefix.h"
 
-enum { ROW_BLOCK = 64 };
+enum { ROW_BLOCK = COVER_BLOCK };
 
 struct cover_row {
     float *mass;     /* [tree->n] probabilities by rank; sum + end = 1 */
@@ -21,9 +22,8 @@ struct cover_row {
 
 bool row_init(struct cover_row *row, const struct prefix_tree *tree);
 void row_done(struct cover_row *row);
-/* scratch: [table->n + 4] floats. False: no usable token has a finite logit. */
-bool row_load(struct cover_row *row, const struct prefix_tree *tree, const float *logits,
-              float *scratch);
+/* logits: [table->n], no NaN, no +inf. False: no usable token has a finite logit. */
+bool row_load(struct cover_row *row, const struct prefix_tree *tree, const float *logits);
 /* The mass of ranks low..high-1. */
 double row_range(const struct cover_row *row, uint32_t low, uint32_t high);
 /* q[byte] += w * mass of the tokens that go on with byte at this place. */

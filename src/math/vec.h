@@ -83,6 +83,27 @@ static inline void vec_exp(vec_double *x) {
     *x = (vec_double)((vec_bits)(p * (vec_double)scale) & alive);
 }
 
+typedef float vec_floats __attribute__((vector_size(32)));
+typedef uint32_t vec_float_bits __attribute__((vector_size(32)));
+#define VEC_FLOATS 8
+
+/* *x <- exp(*x) for x <= 88, eight floats at a time. As vec_exp, with the Taylor sum to r^7.
+ * Relative error <= 2e-7; below -87: 0. */
+static inline void vec_exp_floats(vec_floats *x) {
+    const float shift = 0x1.8p23F;
+    vec_float_bits alive = (vec_float_bits)(*x >= -87.0F);
+    vec_floats v = (vec_floats)((vec_float_bits)*x & alive); /* 0 where not: no NaN, no overflow */
+    vec_floats t = v * 1.44269504F + shift;
+    vec_floats k = t - shift;
+    vec_floats r = v - k * 0.693359375F + k * 2.12194440e-4F;
+    vec_floats r2 = r * r;
+    vec_floats a = (1.0F / 2 + r * (1.0F / 6)) + r2 * (1.0F / 24 + r * (1.0F / 120));
+    vec_floats b = 1.0F / 720 + r * (1.0F / 5040);
+    vec_floats p = 1.0F + (r + r2 * (a + (r2 * r2) * b));
+    vec_float_bits scale = ((vec_float_bits)t + 127U) << 23;
+    *x = (vec_floats)((vec_float_bits)(p * (vec_floats)scale) & alive);
+}
+
 /* *x <- log(*x) for normal x > 0; -inf below the least normal number, 0 and negative ones included.
  * x = 2^k m with m in [sqrt 1/2, sqrt 2), log m = 2 atanh(s), s = (m - 1) / (m + 1), as a sum of odd
  * powers to s^19 (the rest is below 1e-16 of it). Relative error <= 8e-16. */

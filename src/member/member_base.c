@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/status.h"
+#include "math/vec.h"
 
 enum packllm_status member_histories_init(struct member_histories *h, uint32_t n_seq,
                                           struct packllm_error *err) {
@@ -89,29 +90,30 @@ enum packllm_status member_histories_copy(struct member_histories *h, int32_t ds
 
 enum packllm_status member_row_check(const struct member *m, const float *logits,
                                      struct packllm_error *err) {
-    /* Every row passes here, so lanes that the compiler can vectorise: NaN fails both comparisons. */
-    enum { LANES = 16 };
+    /* Every row passes here, so eight at a time: NaN fails both comparisons. */
     const float most = 3.4028234e38F;
-    uint32_t bad[LANES] = {0}, finite[LANES] = {0}, n = m->table.n, i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        for (uint32_t lane = 0; lane < LANES; lane++) {
-            bad[lane] |= !(logits[i + lane] <= most);
-            finite[lane] |= logits[i + lane] >= -most;
-        }
+    vec_float_bits good = {0}, finite = {0};
+    uint32_t n = m->table.n, i = 0, bad = 0, some = 0;
+    good = ~good;
+    for (; i + VEC_FLOATS <= n; i += VEC_FLOATS) {
+        vec_floats x;
+        memcpy(&x, logits + i, sizeof x);
+        good &= (vec_float_bits)(x <= most);
+        finite |= (vec_float_bits)(x >= -most);
     }
     for (; i < n; i++) {
-        bad[0] |= !(logits[i] <= most);
-        finite[0] |= logits[i] >= -most;
+        bad |= !(logits[i] <= most);
+        some |= logits[i] >= -most;
     }
-    for (uint32_t lane = 1; lane < LANES; lane++) {
-        bad[0] |= bad[lane];
-        finite[0] |= finite[lane];
+    for (uint32_t lane = 0; lane < VEC_FLOATS; lane++) {
+        bad |= ~good[lane];
+        some |= finite[lane];
     }
-    if (bad[0] != 0 || finite[0] == 0) {
+    if (bad != 0 || some == 0) {
         return fail(err, PACKLLM_E_MODEL, m->index,
                     "member '%s' gave logits that are not numbers (%s): its file is damaged, or "
                     "its architecture overflows on this machine; get the file again",
-                    m->name, bad[0] != 0 ? "NaN or +infinity" : "all -infinity");
+                    m->name, bad != 0 ? "NaN or +infinity" : "all -infinity");
     }
     return PACKLLM_OK;
 }

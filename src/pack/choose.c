@@ -35,12 +35,12 @@ struct choice {
     struct sample_candidate *sampled;
     size_t room;
     size_t n_active;
-    size_t *active;            /* members with lambda > 0 or D, D first */
-    double *lambda;            /* of the active ones */
-    char *views;               /* [DEPTH_MOST + 1][n] of cover_view_size() */
-    float *logq;               /* [n][257] */
-    const float **rows;        /* [n] */
-    double *along;             /* [n] log q_i of the chosen bytes */
+    size_t *active;     /* members with lambda > 0 or D, D first */
+    double *lambda;     /* of the active ones */
+    char *views;        /* [DEPTH_MOST + 1][n] of cover_view_size() */
+    float *logq;        /* [n][257] */
+    const float **rows; /* [n] */
+    double *along;      /* [n] log q_i of the chosen bytes */
 };
 
 enum packllm_status choice_open(struct choice **out, const struct packllm_session *s,
@@ -87,8 +87,7 @@ void choice_close(struct choice *c) {
 
 static struct cover_view *view_at(const struct choice *c, const struct packllm_session *s,
                                   size_t depth, size_t k) {
-    return (struct cover_view *)(void *)(c->views +
-                                         (depth * s->pack->n + k) * cover_view_size());
+    return (struct cover_view *)(void *)(c->views + (depth * s->pack->n + k) * cover_view_size());
 }
 
 /* The active members: D first, the others in their order. */
@@ -122,10 +121,17 @@ static bool token_fits(const struct packllm_session *s, const struct vocab_table
 
 /* The `most` ranks of the largest mass, into found[]; ties to the lower rank. A heap with the
  * smallest on top. */
-static size_t top_ranks(const float *mass, uint32_t n, size_t most, struct candidate *found) {
+static size_t top_ranks(const struct cover_tokens *row, uint32_t n, size_t most,
+                        struct candidate *found) {
     size_t count = 0;
     for (uint32_t rank = 0; rank < n; rank++) {
-        double p = (double)mass[rank];
+        /* A whole block below the least one found holds nothing; 1e-6 for the rounding of its sum. */
+        if (rank % COVER_BLOCK == 0 && count == most &&
+            row->block[rank / COVER_BLOCK] * (1.0 + 1e-6) < found[0].logp) {
+            rank += COVER_BLOCK - 1;
+            continue;
+        }
+        double p = (double)row->mass[rank];
         size_t i;
         if (count < most) {
             i = count++;
@@ -167,7 +173,7 @@ static size_t add_from_others(struct packllm_session *s, size_t n) {
             continue;
         }
         const struct prefix_tree *tree = &s->pack->trees[i];
-        size_t found = top_ranks(row.mass, tree->n, TOP_OTHER, top);
+        size_t found = top_ranks(&row, tree->n, TOP_OTHER, top);
         for (size_t t = 0; t < found; t++) {
             int32_t id = tree->ids[top[t].rank];
             struct prefix_place place = prefix_root(own);
@@ -268,7 +274,8 @@ static size_t how_many(const struct packllm_session *s, uint32_t all) {
 static void record_why(struct packllm_session *s, const char *bytes, size_t size, bool end) {
     struct choice *c = s->choice;
     for (size_t i = 0; i < s->pack->n; i++) {
-        s->why[i] = (struct packllm_why_member){.logprob = (double)NAN, .first_logprob = (double)NAN};
+        s->why[i] =
+            (struct packllm_why_member){.logprob = (double)NAN, .first_logprob = (double)NAN};
     }
     for (size_t k = 0; k < c->n_active; k++) {
         size_t i = c->active[k];
@@ -291,7 +298,7 @@ static void record_why(struct packllm_session *s, const char *bytes, size_t size
         struct cover_tokens row;
         struct candidate best;
         const struct prefix_tree *tree = &s->pack->trees[i];
-        if (cover_row_here(cover, &row) && top_ranks(row.mass, tree->n, 1, &best) == 1) {
+        if (cover_row_here(cover, &row) && top_ranks(&row, tree->n, 1, &best) == 1) {
             int32_t id = tree->ids[best.rank];
             bool bad;
             const char *piece = (const char *)vocab_bytes(tree->table, id);
@@ -315,7 +322,7 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
     }
     find_active(s, true);
     bool alone = c->n_active == 1;
-    size_t n = top_ranks(row.mass, tree->n, how_many(s, tree->n), c->found);
+    size_t n = top_ranks(&row, tree->n, how_many(s, tree->n), c->found);
     if (!alone) {
         /* What D finds ten thousand times less likely than its first choice comes back only if
          * another member asks for it. */
@@ -355,8 +362,8 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
     for (size_t i = 0; i < kept; i++) {
         double logp = log((double)row.mass[c->found[i].rank]) + (alone ? 0.0 : c->found[i].delta);
         sum += exp(logp);
-        c->sampled[n_sampled++] = (struct sample_candidate){
-            .id = tree->ids[c->found[i].rank], .logp = logp + row.log_z};
+        c->sampled[n_sampled++] =
+            (struct sample_candidate){.id = tree->ids[c->found[i].rank], .logp = logp + row.log_z};
     }
     double logp_end = log(row.end) + end_delta;
     if (row.end > 0.0 && s->utf8.need == 0 && !s->params.sampling.ignore_eos) {

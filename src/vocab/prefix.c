@@ -55,6 +55,12 @@ static enum packllm_status sort_tokens(struct prefix_tree *tree, struct packllm_
         }
         tree->rank[id] = UINT32_MAX;
     }
+    uint32_t last = tree->n;
+    for (uint32_t id = 0; id < table->n; id++) {
+        if (!vocab_is_text(table, (int32_t)id)) {
+            tree->ids[last++] = (int32_t)id;
+        }
+    }
     qsort(keys, tree->n, sizeof *keys, compare_keys);
     for (uint32_t i = 0; i < tree->n; i++) {
         tree->ids[i] = keys[i].id;

@@ -15,16 +15,17 @@ struct prefix_child;
 
 struct prefix_tree {
     const struct vocab_table *table;
-    uint32_t n;       /* text tokens */
-    int32_t *ids;     /* [n] sorted by bytes; among equals user-defined, normal, byte, then by id */
-    uint32_t *rank;   /* [table->n] position in ids, UINT32_MAX for END and MASKED tokens */
-    int32_t *ends;    /* [n_ends] ids of the END tokens, ascending */
+    uint32_t n;     /* text tokens */
+    int32_t *ids;   /* [table->n] text tokens sorted by bytes (among equals user-defined, normal,
+                         byte, then by id), from n on the others by id */
+    uint32_t *rank; /* [table->n] position in ids, UINT32_MAX for END and MASKED tokens */
+    int32_t *ends;  /* [n_ends] ids of the END tokens, ascending */
     uint32_t n_ends;
     struct prefix_node *nodes;
     uint32_t n_nodes;
-    uint8_t *child_byte;     /* children of all nodes, grouped, bytes ascending */
-    uint32_t *child_low;     /* [n_children] first rank of the child's range */
-    uint32_t *child_node;    /* [n_children] its node, or UINT32_MAX: a single token */
+    uint8_t *child_byte;  /* children of all nodes, grouped, bytes ascending */
+    uint32_t *child_low;  /* [n_children] first rank of the child's range */
+    uint32_t *child_node; /* [n_children] its node, or UINT32_MAX: a single token */
     uint32_t n_children;
 };
 

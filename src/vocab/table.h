@@ -9,11 +9,11 @@
 #include "packllm/packllm.h"
 
 enum vocab_kind {
-    VOCAB_NORMAL,  /* an ordinary piece of text */
-    VOCAB_USER,    /* a user-defined (added) token: text, cut out before any merge */
-    VOCAB_BYTE,    /* a byte-fallback token: one byte */
-    VOCAB_END,     /* ends the text; stays in the softmax as the event END */
-    VOCAB_MASKED   /* control, unknown, unused, padded, suppressed: leaves the softmax */
+    VOCAB_NORMAL, /* an ordinary piece of text */
+    VOCAB_USER,   /* a user-defined (added) token: text, cut out before any merge */
+    VOCAB_BYTE,   /* a byte-fallback token: one byte */
+    VOCAB_END,    /* ends the text; stays in the softmax as the event END */
+    VOCAB_MASKED  /* control, unknown, unused, padded, suppressed: leaves the softmax */
 };
 
 struct vocab_table {
