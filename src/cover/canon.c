@@ -26,6 +26,51 @@ bool canon_mid_character(const struct cover *c, size_t x) {
     return false;
 }
 
+bool canon_behind_gap(const struct cover *c, const struct cover_node *node) {
+    size_t before = node->parent != NULL ? node->parent->at : 0;
+    size_t own = node->parent != NULL ? vocab_size(&c->member->table, node->token) : 0;
+    return node->at != before + own;
+}
+
+/* Tokens of text[low..high) behind the first n of c->tokens. */
+static enum packllm_status append_tokens(struct cover *c, size_t low, size_t high, size_t *n,
+                                         struct packllm_error *err) {
+    size_t more = 0;
+    enum packllm_status status = member_tokenize(c->member, c->text + low, high - low,
+                                                 c->tokens + *n, c->room_tokens - *n, &more, err);
+    *n += status >= 0 ? more : 0;
+    return status;
+}
+
+/* Some vocabularies cannot spell every character. The member does not see such a one: its tokens
+ * are those of the text before and behind, with a gap of minus so many bytes between. */
+static enum packllm_status around_gaps(struct cover *c, size_t low, size_t high, size_t *out_n,
+                                       struct packllm_error *err) {
+    enum packllm_status status = PACKLLM_OK;
+    size_t n = 0, from = low;
+    for (size_t x = low; x < high && status >= 0;) {
+        size_t next = x + 1, unused = n;
+        struct packllm_error why;
+        while (next < high && ((uint8_t)c->text[next] & 0xc0) == 0x80) {
+            next++;
+        }
+        status = append_tokens(c, x, next, &unused, &why);
+        if (status == PACKLLM_E_TEXT) {
+            status = x > from ? append_tokens(c, from, x, &n, err) : PACKLLM_OK;
+            c->tokens[n++] = -(int32_t)(next - x);
+            from = next;
+        } else if (status < 0 && err != NULL) {
+            *err = why;
+        }
+        x = next;
+    }
+    if (status >= 0 && high > from) {
+        status = append_tokens(c, from, high, &n, err);
+    }
+    *out_n = n;
+    return status;
+}
+
 enum packllm_status canon_tokens(struct cover *c, size_t low, size_t high, size_t *out_n,
                                  struct packllm_error *err) {
     if (high - low + 16 > c->room_tokens) {
@@ -37,8 +82,11 @@ enum packllm_status canon_tokens(struct cover *c, size_t low, size_t high, size_
         c->tokens = grown;
         c->room_tokens = room;
     }
-    return member_tokenize(c->member, c->text + low, high - low, c->tokens, c->room_tokens, out_n,
-                           err);
+    enum packllm_status status = member_tokenize(c->member, c->text + low, high - low, c->tokens,
+                                                 c->room_tokens, out_n, err);
+    /* Vocabularies that put a space first would put it behind every gap. */
+    return status == PACKLLM_E_TEXT && c->lead == 0 ? around_gaps(c, low, high, out_n, err)
+                                                    : status;
 }
 
 enum packllm_status canon_tokenize(struct cover *c, size_t low, size_t high, long *out_n,
@@ -80,6 +128,9 @@ static enum packllm_status tokenised_so(struct cover *c, const struct cover_node
     enum packllm_status status = canon_tokenize(c, start->at, node->at + size, &n, err);
     memcpy(c->text + node->at, saved, size);
     *same = true;
+    for (long i = 0; i < n; i++) {
+        n = c->tokens[i] < 0 ? -1 : n;
+    }
     if (status < 0 || n < 0) {
         return status; /* cannot be asked */
     }
@@ -102,7 +153,7 @@ enum packllm_status canon_check(struct cover *c, struct cover_node *node,
         return PACKLLM_OK;
     }
     struct cover_node *start = node->parent;
-    while (start->at > 0) {
+    while (start->at > 0 && !canon_behind_gap(c, start)) {
         size_t distance = node->at - start->at;
         if (distance >= WINDOW_LEAST && c->text[start->at] == ' ' &&
             !white(c->text[start->at - 1])) {
@@ -203,6 +254,26 @@ enum packllm_status canon_pair(struct cover *c, int32_t left, int32_t right, boo
     return PACKLLM_OK;
 }
 
+enum packllm_status canon_next(struct cover *c, struct cover_node **node, int32_t token,
+                               size_t high, struct packllm_error *err) {
+    struct cover_node *from = *node;
+    size_t at = from->at + (token < 0 ? (size_t)-token : vocab_size(&c->member->table, token));
+    if (at == from->at || at > high) {
+        return fail(err, PACKLLM_E_TEXT, c->member->index,
+                    "member '%s': its tokenizer does not give the text back (near byte %zu)",
+                    c->member->name, from->at);
+    }
+    /* Behind a gap stands the same history, only further on. */
+    struct cover_node *next = token < 0 ? node_get(c, from->parent, from->token, at, err)
+                                        : node_get(c, from, token, at, err);
+    if (next == NULL) {
+        return PACKLLM_E_MEMORY;
+    }
+    next->valid = NODE_VALID;
+    *node = next;
+    return PACKLLM_OK;
+}
+
 enum packllm_status canon_path(struct cover *c, size_t high, struct cover_node **out,
                                struct packllm_error *err) {
     long n = 0;
@@ -218,15 +289,10 @@ enum packllm_status canon_path(struct cover *c, size_t high, struct cover_node *
         }
     }
     for (long i = 0; i < n; i++) {
-        size_t at = node->at + vocab_size(&c->member->table, c->tokens[i]);
-        if (at > high) {
-            return PACKLLM_OK;
+        enum packllm_status status = canon_next(c, &node, c->tokens[i], high, NULL);
+        if (status < 0) {
+            return status == PACKLLM_E_MEMORY ? fail_memory(err, sizeof *node) : PACKLLM_OK;
         }
-        node = node_get(c, node, c->tokens[i], at, err);
-        if (node == NULL) {
-            return PACKLLM_E_MEMORY;
-        }
-        node->valid = NODE_VALID;
     }
     *out = node->at == high ? node : NULL;
     return PACKLLM_OK;

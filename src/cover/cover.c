@@ -124,6 +124,7 @@ static enum packllm_status make_chain(struct cover *c, struct packllm_error *err
     if (node == NULL) {
         return PACKLLM_E_MEMORY;
     }
+    c->root = node;
     if (n + node->n_tokens > c->member->n_ctx) {
         return fail(err, PACKLLM_E_CONTEXT, c->member->index,
                     "the text is %zu tokens (%zu bytes) for member '%s', whose context holds %u; "
@@ -141,19 +142,12 @@ static enum packllm_status make_chain(struct cover *c, struct packllm_error *err
     c->n_chain = 0;
     c->chain[c->n_chain++] = node;
     for (size_t i = 0; i < n; i++) {
-        size_t at = node->at + vocab_size(&c->member->table, c->tokens[i]);
-        if (at == node->at || at > c->size) {
-            return fail(err, PACKLLM_E_TEXT, c->member->index,
-                        "member '%s': its tokenizer does not give the text back (near byte %zu)",
-                        c->member->name, node->at);
+        status = canon_next(c, &node, c->tokens[i], c->size, err);
+        if (status < 0) {
+            return status;
         }
-        struct cover_node *next = node_get(c, node, c->tokens[i], at, err);
-        if (next == NULL) {
-            return PACKLLM_E_MEMORY;
-        }
-        next->valid = NODE_VALID;
-        c->chain[c->n_chain++] = next;
-        node = next;
+        c->n_chain -= c->tokens[i] < 0; /* it takes the place of the one before the gap */
+        c->chain[c->n_chain++] = node;
     }
     for (size_t i = 0; i < c->n_chain; i++) {
         /* The last one has no next token to have learnt about; its row is needed to go on. */
@@ -165,6 +159,7 @@ static enum packllm_status make_chain(struct cover *c, struct packllm_error *err
             node_forget(c, node);
         }
     }
+    c->root->wanted = !node_ready(c->root) || c->root->wanted;
     return node->at == c->size
                ? PACKLLM_OK
                : fail(err, PACKLLM_E_TEXT, c->member->index,
@@ -235,7 +230,9 @@ static enum packllm_status sync_text(struct cover *c, const char *text, size_t s
     }
     lane_keep_best(c, path, first);
     base_free(path);
-    status = lane_evaluate(c, &tip, 1, err);
+    struct cover_node *const first_rows[] = {c->root, tip};
+    status = lane_evaluate(c, first_rows + (c->root == c->chain[0]), c->root != c->chain[0] ? 2 : 1,
+                           err);
     for (int round = 0; round < ROUNDS && status >= 0; round++) {
         c->n_request = 0;
         status = cover_walk(c, NULL, NULL, err);
@@ -282,7 +279,7 @@ enum packllm_status cover_walk(struct cover *c, cover_visit_fn visit, void *data
     c->resyncs = 0;
     memset(c->count, 0, sizeof c->count);
     c->n_counted = 0.0;
-    front_start(c, &c->front, c->chain[0]);
+    front_start(c, &c->front, c->root);
     for (size_t x = 0; x < c->known && status >= 0; x++) {
         if (visit != NULL && x >= c->lead) {
             double parked = front_next(c, &c->front, q);
@@ -424,6 +421,12 @@ void cover_canonical(const struct cover *c, size_t from, struct cover_canonical 
             continue;
         }
         double nll = node->nll;
+        if (i > 0) {
+            /* Bytes that the vocabulary cannot spell: any, as likely as any other. */
+            size_t gap =
+                node->at - c->chain[i - 1]->at - vocab_size(&c->member->table, node->token);
+            out->nll += gap > 0 && node->at > start ? (double)gap * log(PACKLLM_EVENTS) : 0.0;
+        }
         if (node->at < start && start - node->at < node->n_slices) {
             /* A token cut by the beginning: given that it begins as it does. */
             const struct cover_slice *s = &c->slices[node->first_slice + (start - node->at)];

@@ -90,6 +90,7 @@ struct cover {
     struct cover_node **nodes;
     size_t n_nodes, room_nodes;
     struct cover_node **at;    /* [room + 1] nodes that end at a byte */
+    struct cover_node *root;   /* of the known text */
     struct cover_node **chain; /* [n_chain] canonical histories of the known text, root first */
     size_t n_chain, room_chain;
     struct cover_slice *slices;
@@ -173,12 +174,18 @@ enum packllm_status canon_check(struct cover *c, struct cover_node *node,
 /* May right stand behind left? True also where the tokenizer cannot be asked. */
 enum packllm_status canon_pair(struct cover *c, int32_t left, int32_t right, bool *canonical,
                                struct packllm_error *err);
-/* What the member's tokenizer makes of text[low..high), into c->tokens. */
+/* What the member's tokenizer makes of text[low..high), into c->tokens; a negative one stands for as
+ * many bytes that the vocabulary cannot spell. */
 enum packllm_status canon_tokens(struct cover *c, size_t low, size_t high, size_t *out_n,
                                  struct packllm_error *err);
 /* Tokens of text[low..high) of the member's own text into c->tokens; *out_n < 0: cannot be asked. */
 enum packllm_status canon_tokenize(struct cover *c, size_t low, size_t high, long *out_n,
                                    struct packllm_error *err);
+/* Between the history and where it stands are bytes that the vocabulary cannot spell. */
+bool canon_behind_gap(const struct cover *c, const struct cover_node *node);
+/* *node goes on by one entry of c->tokens. E_TEXT behind `high`. */
+enum packllm_status canon_next(struct cover *c, struct cover_node **node, int32_t token,
+                               size_t high, struct packllm_error *err);
 /* Canonical path of text[0..high) as nodes. *out NULL: the vocabulary cannot spell it. */
 enum packllm_status canon_path(struct cover *c, size_t high, struct cover_node **out,
                                struct packllm_error *err);

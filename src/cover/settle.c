@@ -16,7 +16,9 @@ static enum packllm_status prune(struct cover *c, struct packllm_error *err) {
         }
         if (!p->joined) {
             p->joined = true;
-            status = canon_pair(c, p->parent->token, p->token, &canonical, err);
+            status = canon_behind_gap(c, p->parent)
+                         ? PACKLLM_OK
+                         : canon_pair(c, p->parent->token, p->token, &canonical, err);
         }
         while (status >= 0 && canonical && !p->closed && p->at + p->place.depth < f->x) {
             uint8_t byte = (uint8_t)c->text[p->at + p->place.depth];
