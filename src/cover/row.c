@@ -81,6 +81,10 @@ bool row_load(struct cover_row *row, const struct prefix_tree *tree, const float
     }
     for (uint32_t low = 0; low < n; low += ROW_BLOCK) {
         uint32_t size = n - low < ROW_BLOCK ? n - low : ROW_BLOCK;
+        /* Ids are in the order of bytes, so logits come from anywhere: ask for the next block's. */
+        for (uint32_t i = low + ROW_BLOCK; i < n && i < low + 2 * ROW_BLOCK; i++) {
+            __builtin_prefetch(logits + tree->ids[i]);
+        }
         double part = (double)exponentials(logits, tree->ids + low, size, max, row->mass + low);
         row->block[low / ROW_BLOCK] = part;
         sum += part;
