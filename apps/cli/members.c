@@ -37,8 +37,10 @@ static bool set_name(struct spec *spec, const char *known) {
     if (spec->name != NULL) {
         return true;
     }
-    const char *slash = strrchr(spec->path, '/');
-    const char *name = known != NULL ? known : slash != NULL ? slash + 1 : spec->path;
+    const char *path = spec->lora != NULL ? spec->lora : spec->path;
+    const char *slash = strrchr(path, '/');
+    known = spec->lora != NULL ? NULL : known;
+    const char *name = known != NULL ? known : slash != NULL ? slash + 1 : path;
     size_t size = strlen(name);
     if (known == NULL && size > 5 && strcmp(name + size - 5, ".gguf") == 0) {
         size -= 5;
@@ -137,6 +139,7 @@ static int locate_all(struct work *work) {
         work->member[i] = work->specs[i].member;
         work->member[i].path = work->specs[i].path;
         work->member[i].name = work->specs[i].name;
+        work->member[i].lora = work->specs[i].lora;
     }
     return EXIT_FINE;
 }

@@ -1,6 +1,7 @@
 /* spec.c - see spec.h. */
 #include "common/spec.h"
 
+#include <math.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -9,13 +10,13 @@
 #include "common/nearest.h"
 #include "common/number.h"
 
-enum setting { NAME, PRIOR, CAP, NGL, CONTEXT, LATER };
+enum setting { NAME, PRIOR, CAP, NGL, CONTEXT, LORA, LATER };
 static const struct {
     const char *key;
     enum setting setting;
 } settings[] = {
-    {"name", NAME}, {"prior", PRIOR},   {"cap", CAP},    {"ngl", NGL},
-    {"c", CONTEXT}, {"threads", LATER}, {"lora", LATER}, {"model", LATER},
+    {"name", NAME}, {"prior", PRIOR},   {"cap", CAP},   {"ngl", NGL},
+    {"c", CONTEXT}, {"threads", LATER}, {"lora", LORA}, {"model", LATER},
 };
 enum { N_SETTINGS = sizeof settings / sizeof settings[0] };
 
@@ -33,8 +34,8 @@ static enum packllm_status unknown_key(const char *text, const char *key,
                     "-m %s: unknown setting '%s', did you mean '%s'?", text, key, nearest.best);
     }
     return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
-                "-m %s: unknown setting '%s'; there are name=, prior=, cap=, ngl= and c=", text,
-                key);
+                "-m %s: unknown setting '%s'; there are name=, prior=, cap=, ngl=, c= and lora=",
+                text, key);
 }
 
 static enum packllm_status range(const char *text, const char *key, const char *value,
@@ -80,6 +81,18 @@ static enum packllm_status read_setting(struct spec *spec, const char *text, enu
         }
         spec->member.n_ctx = (uint32_t)whole;
         return PACKLLM_OK;
+    case LORA: {
+        const char *colon = strrchr(value, ':');
+        bool scaled = colon != NULL && number_double(colon + 1, &number) == NUMBER_OK;
+        size_t size = scaled ? (size_t)(colon - value) : strlen(value);
+        if (size == 0 || (scaled && fabs(number) > 1e6)) {
+            return range(text, key, value, "an adapter's file, FILE or FILE:SCALE,", err);
+        }
+        base_free(spec->lora);
+        spec->lora = alloc_text(value, size);
+        spec->member.lora_scale = scaled ? number : 1.0;
+        return spec->lora != NULL ? PACKLLM_OK : fail_memory(err, size);
+    }
     case LATER:
         break;
     }
@@ -148,5 +161,6 @@ enum packllm_status spec_read(struct spec *spec, const char *text, struct packll
 void spec_done(struct spec *spec) {
     base_free(spec->path);
     base_free(spec->name);
+    base_free(spec->lora);
     *spec = (struct spec){0};
 }

@@ -107,12 +107,14 @@ struct packllm_pack;
 
 /* One member. Zero fields mean the default: use packllm_member_spec_default() and change fields. */
 struct packllm_member_spec {
-    const char *path;     /* a GGUF file */
+    const char *path;     /* a GGUF file; members of one path and n_gpu_layers share its weights */
     const char *name;     /* how results and errors call it; NULL = the file's name without .gguf */
     uint32_t n_ctx;       /* context in tokens; 0 = the pack's */
     int32_t n_gpu_layers; /* layers on a GPU; -1 = the pack's */
     double prior;         /* relative prior weight, > 0; 1 by default */
     double cap;           /* upper bound of its weight, in (0, 1]; 1 by default */
+    const char *lora;     /* a LoRA adapter (GGUF) over the model, or NULL */
+    double lora_scale;    /* finite; 1 by default */
 };
 
 struct packllm_params {
@@ -141,7 +143,8 @@ struct packllm_member_info {
 
 /* An estimate before anything is loaded, bytes. */
 struct packllm_memory {
-    uint64_t weights; /* the files' tensors */
+    uint64_t weights; /* the files' tensors, adapters included */
+    uint64_t adapter; /* of these the adapters' */
     uint64_t kv;      /* KV caches at full context */
     uint64_t buffers; /* logits, compute and row buffers, vocabularies */
     uint64_t total;

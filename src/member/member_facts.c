@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/status.h"
 #include "member/member_base.h"
+#include "member/member_lora.h"
 
 enum { LAYERS_MAX = 512, EXPERTS_MAX = 512, HEADS_MAX = 1 << 16, VOCAB_MAX = 1 << 24 };
 enum { TYPE_F32 = 0, TYPE_F16 = 1, TYPE_Q8_1 = 9, TYPE_Q8_K = 15, TYPE_I8 = 24, TYPE_F64 = 28 };
@@ -565,6 +566,10 @@ enum packllm_status member_facts_read(struct member_facts *out,
     enum packllm_status s = member_gguf_open(&g, spec->path, label, index, err);
     if (s == PACKLLM_OK) {
         s = member_facts_check(&facts, &g, label, index, err);
+    }
+    if (s == PACKLLM_OK && spec->lora != NULL) {
+        s = member_lora_check(&g, facts.arch, spec->lora, label, index, &facts.adapter, err);
+        facts.weights += facts.adapter;
     }
     member_gguf_done(&g);
     if (s != PACKLLM_OK) {

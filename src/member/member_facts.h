@@ -23,6 +23,7 @@ struct member_facts {
     uint64_t kv_cell;           /* bytes of KV cache per token */
     uint64_t state;             /* bytes of recurrent state per sequence */
     uint64_t weights;           /* bytes of tensors */
+    uint64_t adapter;           /* bytes of the adapter's */
     uint64_t vocabulary;        /* bytes of the vocabulary's texts and merges */
 };
 

@@ -1,5 +1,5 @@
-/* member_llama.c - members on libllama. The ONLY file that includes llama.h: everything above sees
- * tokens, rows and histories. What libllama would abort on is refused before it gets there, by the
+/* member_llama.c - members on libllama. The ONLY file that includes llama.h, hence its length:
+ * everything above sees tokens, rows and histories. What libllama would abort on is refused before it gets there, by the
  * checked front (member.c), by our own reader of the file (member_gguf.c), or here.
  *
  * Rollback and forks are promised to the rooms above for every class of model, but libllama gives
@@ -26,14 +26,29 @@ enum { CHUNK = MEMBER_LLAMA_CHUNK };
  * bytes without a space end the process (deepseek, falcon, gpt-neox). A longer run is cut here. */
 enum { RUN_MAX = 2048 };
 
+/* What members of one file share: weights, and the vocabulary in our form. */
+struct weights {
+    char *path;
+    int32_t n_gpu_layers;
+    struct llama_model *model;
+    struct vocab_table table; /* filled by the first member */
+    unsigned users;
+    struct weights *next;
+};
+
 struct llama_member {
     struct member base;
-    struct llama_model *model;
+    struct weights *weights;
+    struct llama_model *model; /* of weights */
     const struct llama_vocab *vocab;
+    char *lora; /* path of the adapter, or NULL */
+    float lora_scale;
+    struct llama_adapter_lora *adapter; /* loaded while contexts use it */
+    unsigned adapter_users;
     int32_t n_threads;
     int32_t n_swa;
-    bool whole_only;      /* recurrent, hybrid: a state can be copied or dropped as a whole only */
-    bool cut_runs;        /* long runs are cut before libllama tokenises them */
+    bool whole_only;       /* recurrent, hybrid: a state can be copied or dropped as a whole only */
+    bool cut_runs;         /* long runs are cut before libllama tokenises them */
     int32_t space_mark[3]; /* byte tokens of U+2581 where the vocabulary writes a space so; or -1 */
     void (*log)(void *data, int level, const char *line);
     void *log_data;
@@ -56,6 +71,7 @@ struct llama_ctx {
     uint32_t *held;  /* [n_seq] tokens of the history that libllama's memory holds */
     uint32_t *saved; /* [n_seq] lengths before a call */
     uint32_t n_cells;
+    bool adapted; /* uses the member's adapter */
     struct llama_batch batch;
 };
 
@@ -121,6 +137,78 @@ static void pool_give(struct pool *p) {
         base_free(p);
     }
     (void)pthread_mutex_unlock(&pools_lock);
+}
+
+/* ---- shared weights and adapters ----------------------------------------------------------- */
+
+static pthread_mutex_t weights_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct weights *all_weights;
+
+static void weights_give(struct weights *w) {
+    (void)pthread_mutex_lock(&weights_lock);
+    if (--w->users == 0) {
+        struct weights **link = &all_weights;
+        while (*link != w) {
+            link = &(*link)->next;
+        }
+        *link = w->next;
+        if (w->model != NULL) {
+            llama_model_free(w->model);
+        }
+        vocab_table_done(&w->table);
+        base_free(w->path);
+        base_free(w);
+    }
+    (void)pthread_mutex_unlock(&weights_lock);
+}
+
+/* The entry of that file, empty where it is the first use. */
+static struct weights *weights_take(const char *path, int32_t n_gpu_layers) {
+    (void)pthread_mutex_lock(&weights_lock);
+    struct weights *w = all_weights;
+    while (w != NULL && (strcmp(w->path, path) != 0 || w->n_gpu_layers != n_gpu_layers)) {
+        w = w->next;
+    }
+    if (w == NULL && (w = alloc_zero(1, sizeof *w)) != NULL) {
+        w->path = alloc_text(path, strlen(path));
+        w->n_gpu_layers = n_gpu_layers;
+        w->next = all_weights;
+        all_weights = w;
+    }
+    if (w != NULL) {
+        w->users++;
+    }
+    (void)pthread_mutex_unlock(&weights_lock);
+    return w;
+}
+
+/* An adapter stays loaded while a context uses it, no longer: each one that is loaded makes the
+ * graphs of all later contexts over its base larger (docs/internals/member.md). */
+static enum packllm_status adapter_take(struct llama_member *m, struct packllm_error *err) {
+    enum packllm_status s = PACKLLM_OK;
+    (void)pthread_mutex_lock(&weights_lock);
+    if (m->adapter == NULL) {
+        log_begin(m);
+        m->adapter = llama_adapter_lora_init(m->model, m->lora);
+        const char *why = member_log_end();
+        if (m->adapter == NULL) {
+            s = fail(err, PACKLLM_E_MODEL, m->base.index,
+                     "member '%s': its adapter '%s' could not be loaded: %s", m->base.name, m->lora,
+                     why);
+        }
+    }
+    m->adapter_users += s == PACKLLM_OK;
+    (void)pthread_mutex_unlock(&weights_lock);
+    return s;
+}
+
+static void adapter_give(struct llama_member *m) {
+    (void)pthread_mutex_lock(&weights_lock);
+    if (--m->adapter_users == 0) {
+        llama_adapter_lora_free(m->adapter);
+        m->adapter = NULL;
+    }
+    (void)pthread_mutex_unlock(&weights_lock);
 }
 
 /* ---- vocabulary ---------------------------------------------------------------------------- */
@@ -198,8 +286,8 @@ static enum packllm_status fill_table(struct llama_member *m, struct packllm_err
     int32_t n = llama_vocab_n_tokens(m->vocab), room = 256;
     struct vocab_builder b = {0};
     char *piece = alloc_array((size_t)room, 1);
-    enum packllm_status s = piece != NULL ? vocab_builder_begin(&b, (uint32_t)n, err)
-                                          : fail_memory(err, (size_t)room);
+    enum packllm_status s =
+        piece != NULL ? vocab_builder_begin(&b, (uint32_t)n, err) : fail_memory(err, (size_t)room);
     for (llama_token id = 0; s == PACKLLM_OK && id < n; id++) {
         s = add_token(m, &b, &piece, &room, id, err);
     }
@@ -208,7 +296,7 @@ static enum packllm_status fill_table(struct llama_member *m, struct packllm_err
         vocab_builder_drop(&b);
         return s;
     }
-    vocab_builder_end(&b, &m->base.table);
+    vocab_builder_end(&b, &m->weights->table);
     return PACKLLM_OK;
 }
 
@@ -351,6 +439,9 @@ static void llama_member_context_close(struct member_context *base) {
     if (c->batch.token != NULL) {
         llama_batch_free(c->batch);
     }
+    if (c->adapted) {
+        adapter_give((struct llama_member *)base->member);
+    }
     pool_give(c->pool);
     member_histories_done(&c->histories);
     base_free(c->saved);
@@ -380,6 +471,13 @@ static struct llama_context_params context_params(const struct llama_member *m,
 
 static enum packllm_status context_start(struct llama_ctx *c, struct packllm_error *err) {
     struct llama_member *m = (struct llama_member *)c->base.member;
+    if (m->lora != NULL) {
+        enum packllm_status s = adapter_take(m, err);
+        if (s != PACKLLM_OK) {
+            return s;
+        }
+        c->adapted = true;
+    }
     log_begin(m);
     c->context = llama_init_from_model(m->model, context_params(m, c));
     if (c->context == NULL) {
@@ -394,6 +492,10 @@ static enum packllm_status context_start(struct llama_ctx *c, struct packllm_err
         return fail(err, PACKLLM_E_MODEL, m->base.index,
                     "member '%s' (%s) is an embedding model or an encoder: it predicts no text",
                     m->base.name, m->base.path);
+    }
+    if (c->adapted && llama_set_adapters_lora(c->context, &m->adapter, 1, &m->lora_scale) != 0) {
+        return fail(err, PACKLLM_E_MODEL, m->base.index,
+                    "member '%s': its adapter '%s' could not be set", m->base.name, m->lora);
     }
     llama_attach_threadpool(c->context, c->pool->threads, c->pool->threads);
     return PACKLLM_OK;
@@ -514,8 +616,7 @@ static enum packllm_status chunk(struct llama_ctx *c, const struct member_item *
     enum packllm_status s = PACKLLM_OK;
     c->batch.n_tokens = 0;
     for (; i < n && i - from < CHUNK && s == PACKLLM_OK; i++) {
-        batch_add(c, items[i].token, items[i].seq, c->base.length[items[i].seq],
-                  items[i].want_row);
+        batch_add(c, items[i].token, items[i].seq, c->base.length[items[i].seq], items[i].want_row);
         s = member_histories_push(&c->histories, items[i].seq, items[i].token, err);
     }
     *to = i;
@@ -628,9 +729,11 @@ static enum packllm_status llama_member_truncate(struct member_context *base, in
 
 static void llama_member_close(struct member *base) {
     struct llama_member *m = (struct llama_member *)base;
-    if (m->model != NULL) {
-        llama_model_free(m->model);
+    if (m->weights != NULL) {
+        weights_give(m->weights);
     }
+    base->table = (struct vocab_table){0}; /* it belongs to the weights */
+    base_free(m->lora);
     member_base_done(base);
     base_free(m);
 }
@@ -672,6 +775,15 @@ static enum packllm_status load(struct llama_member *m, const struct packllm_mem
     struct progress progress = {.params = params, .index = m->base.index};
     struct llama_model_params p = llama_model_default_params();
     p.n_gpu_layers = spec->n_gpu_layers >= 0 ? spec->n_gpu_layers : params->n_gpu_layers;
+    m->weights = weights_take(spec->path, p.n_gpu_layers);
+    if (m->weights == NULL || m->weights->path == NULL) {
+        return fail_memory(err, strlen(spec->path));
+    }
+    if (m->weights->model != NULL) {
+        m->model = m->weights->model;
+        m->vocab = llama_model_get_vocab(m->model);
+        return PACKLLM_OK;
+    }
     if (p.n_gpu_layers == 0) {
         p.devices = none;
     }
@@ -690,11 +802,11 @@ static enum packllm_status load(struct llama_member *m, const struct packllm_mem
                     "cancelled while member '%s' was loaded", m->base.name);
     }
     if (m->model == NULL) {
-        return fail(err, PACKLLM_E_MODEL, m->base.index,
-                    "member '%s' (%s) could not be loaded: %s", m->base.name, spec->path,
-                    member_log_end());
+        return fail(err, PACKLLM_E_MODEL, m->base.index, "member '%s' (%s) could not be loaded: %s",
+                    m->base.name, spec->path, member_log_end());
     }
     (void)member_log_end();
+    m->weights->model = m->model;
     m->vocab = llama_model_get_vocab(m->model);
     return PACKLLM_OK;
 }
@@ -729,10 +841,11 @@ static enum packllm_status fill_member(struct llama_member *m, const struct memb
     m->base.start = find_start(m->vocab);
     m->base.space_prefix = facts->space_prefix;
     m->n_swa = llama_model_n_swa(m->model);
-    m->whole_only = facts->whole_only || llama_model_is_recurrent(m->model) ||
-                    llama_model_is_hybrid(m->model);
+    m->whole_only =
+        facts->whole_only || llama_model_is_recurrent(m->model) || llama_model_is_hybrid(m->model);
     m->cut_runs = llama_vocab_type(m->vocab) == LLAMA_VOCAB_TYPE_BPE;
-    enum packllm_status s = fill_table(m, err);
+    enum packllm_status s = m->weights->table.n == 0 ? fill_table(m, err) : PACKLLM_OK;
+    m->base.table = m->weights->table;
     if (s == PACKLLM_OK && llama_vocab_type(m->vocab) == LLAMA_VOCAB_TYPE_SPM) {
         s = check_bytes(m, err);
     }
@@ -756,8 +869,13 @@ enum packllm_status member_llama_open(struct member **out, const struct packllm_
     }
     m->log = params->log;
     m->log_data = params->log_data;
-    enum packllm_status s = member_base_init(&m->base, &llama_ops, spec->name, spec->path, index,
-                                             err);
+    m->lora_scale = (float)spec->lora_scale;
+    enum packllm_status s =
+        member_base_init(&m->base, &llama_ops, spec->name, spec->path, index, err);
+    if (s == PACKLLM_OK && spec->lora != NULL) {
+        m->lora = alloc_text(spec->lora, strlen(spec->lora));
+        s = m->lora != NULL ? PACKLLM_OK : fail_memory(err, strlen(spec->lora));
+    }
     if (s == PACKLLM_OK) {
         s = member_facts_read(&facts, spec, index, params, err);
     }

@@ -44,6 +44,7 @@ void member_facts_memory(const struct member_facts *f, struct packllm_memory *ou
     buffers += (uint64_t)8 << 20;                          /* graphs, threads, libraries */
     *out = (struct packllm_memory){
         .weights = f->weights,
+        .adapter = f->adapter,
         .kv = cells * f->kv_cell + f->n_seq * f->state,
         .buffers = buffers,
         .available = available(),

@@ -10,12 +10,15 @@
 #include "base/status.h"
 
 struct packllm_member_spec packllm_member_spec_default(void) {
-    return (struct packllm_member_spec){.n_gpu_layers = -1, .prior = 1.0, .cap = 1.0};
+    return (struct packllm_member_spec){
+        .n_gpu_layers = -1, .prior = 1.0, .cap = 1.0, .lora_scale = 1.0};
 }
 
 struct packllm_params packllm_params_default(void) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    return (struct packllm_params){.n_threads = (int32_t)(cores < 1 ? 1 : cores > 16 ? 16 : cores),
+    return (struct packllm_params){.n_threads = (int32_t)(cores < 1    ? 1
+                                                          : cores > 16 ? 16
+                                                                       : cores),
                                    .n_seq = 12};
 }
 
@@ -54,6 +57,10 @@ static enum packllm_status check_specs(const struct packllm_member_spec *specs, 
             return fail(err, PACKLLM_E_ARG, (int)i, "member %zu ('%s'): cap %g is not in (0, 1]",
                         i + 1, specs[i].path, specs[i].cap);
         }
+        if (specs[i].lora != NULL && !isfinite(specs[i].lora_scale)) {
+            return fail(err, PACKLLM_E_ARG, (int)i, "member %zu ('%s'): the adapter's scale is %g",
+                        i + 1, specs[i].path, specs[i].lora_scale);
+        }
         caps += specs[i].cap;
         for (size_t k = 0; k < i; k++) {
             if (specs[i].name != NULL && specs[k].name != NULL &&
@@ -69,6 +76,10 @@ static enum packllm_status check_specs(const struct packllm_member_spec *specs, 
                     "the caps sum to %g: weights of sum 1 do not fit below them", caps);
     }
     return PACKLLM_OK;
+}
+
+static bool same_model(const struct packllm_member_spec *a, const struct packllm_member_spec *b) {
+    return strcmp(a->path, b->path) == 0 && a->n_gpu_layers == b->n_gpu_layers;
 }
 
 enum packllm_status packllm_pack_memory(const struct packllm_member_spec *specs, size_t n,
@@ -88,6 +99,15 @@ enum packllm_status packllm_pack_memory(const struct packllm_member_spec *specs,
         if (status < 0) {
             break;
         }
+        /* The weights of a file are there once, whoever uses them. */
+        for (size_t k = 0; k < i; k++) {
+            if (same_model(&specs[i], &specs[k])) {
+                one.total -= one.weights - one.adapter;
+                one.weights = one.adapter;
+                break;
+            }
+        }
+        total.adapter += one.adapter;
         total.weights += one.weights;
         total.kv += one.kv;
         total.buffers += one.buffers;
@@ -135,6 +155,13 @@ static enum packllm_status take(struct packllm_pack *pack, struct member *member
             return fail(err, PACKLLM_E_ARG, (int)i,
                         "two members are called '%s': give one another name (name=…)",
                         member->name);
+        }
+    }
+    for (size_t k = 0; k < i; k++) {
+        if (pack->members[k]->table.bytes == member->table.bytes) {
+            pack->trees[i] = pack->trees[k];
+            pack->trees[i].borrowed = true;
+            return PACKLLM_OK;
         }
     }
     return prefix_init(&pack->trees[i], &member->table, err);

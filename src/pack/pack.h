@@ -62,8 +62,14 @@ struct packllm_session {
     struct packllm_why_member *why; /* [n] */
 };
 
+/* contexts.c. The member's cover, opened where there is none. */
 enum packllm_status pack_cover(struct packllm_session *s, size_t member, struct cover **out,
                                struct packllm_error *err);
+void pack_keep_best(struct packllm_session *s, size_t n_read); /* members 0..n_read-1 have read */
+void pack_keep_weighted(struct packllm_session *s);
+void pack_count_from_here(struct packllm_session *s, size_t i); /* forwards and seconds */
+/* A member whose context was given back has its say after all: it reads the prompt again. */
+enum packllm_status pack_read_again(struct packllm_session *s, size_t i, struct packllm_error *err);
 /* E_TEXT with the byte offset if text is not valid UTF-8. */
 enum packllm_status pack_check_utf8(const char *text, size_t size, struct packllm_error *err);
 struct score_method pack_method(const struct packllm_session *s);

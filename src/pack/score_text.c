@@ -39,7 +39,8 @@ static void tally_byte(struct tally *t, size_t offset, uint8_t byte, double park
     t->nll_pack += nll;
     t->jensen += nll > bound + 1e-4 ? 1 : 0; /* rows are floats */
     if (t->p->per_byte != NULL) {
-        t->p->per_byte(t->p->per_byte_data, offset, -nll * MATH_BITS_PER_NAT, t->log2_member, parked);
+        t->p->per_byte(t->p->per_byte_data, offset, -nll * MATH_BITS_PER_NAT, t->log2_member,
+                       parked);
     }
 }
 
@@ -69,7 +70,12 @@ static enum packllm_status walk(struct packllm_session *s, const char *text, siz
     double q[PACKLLM_EVENTS];
     for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
         /* What the whole text left in the caches would have been evaluated in other batches. */
-        cover_forget(s->covers[i]);
+        struct cover *cover = NULL;
+        status = pack_cover(s, i, &cover, err);
+        if (status < 0) {
+            break;
+        }
+        cover_forget(cover);
         status = cover_sync(s->covers[i], text, context, err);
         if (status >= 0) {
             status = cover_walk(s->covers[i], NULL, NULL, err);
@@ -120,9 +126,8 @@ static void fill_score(struct packllm_session *s, const struct packllm_score_par
             .weight = s->lambda[i],
             .bits_per_byte = r->canonical.nll * bits,
             .bits_per_byte_model = t->nll[i] * bits,
-            .forwards = p->through_generation
-                            ? cover_forwards(s->covers[i]) - s->forwards_before[i]
-                            : (r->forwards > before ? r->forwards - before : 0),
+            .forwards = p->through_generation ? cover_forwards(s->covers[i]) - s->forwards_before[i]
+                                              : (r->forwards > before ? r->forwards - before : 0),
             .tokens = r->canonical.tokens,
             .windows = r->windows,
             .seconds = r->seconds};
@@ -176,6 +181,9 @@ enum packllm_status packllm_session_score(struct packllm_session *s, const char 
         if (status >= 0) {
             status = score_read(cover, s->pack->members[i], text, size, p.context_bytes,
                                 !p.through_generation, &s->readings[i], err);
+        }
+        if (status >= 0) {
+            pack_keep_best(s, i + 1);
         }
     }
     score.seconds_evaluate = score_clock() - start;

@@ -33,7 +33,8 @@ static enum packllm_status check_params(const struct packllm_session_params *p, 
                                         struct packllm_error *err) {
     if (packllm_pool_name(p->pool) == NULL || packllm_weigher_name(p->weigher) == NULL ||
         (unsigned)p->choose > PACKLLM_CHOOSE_BYTES) {
-        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "pool, weigher or choose is no known one");
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                    "pool, weigher or choose is no known one");
     }
     if (!(p->shrink >= 0.0) || !isfinite(p->shrink)) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "shrink is %g: give a number >= 0",
@@ -180,29 +181,6 @@ void packllm_session_cancel(struct packllm_session *s) {
     atomic_store(&s->cancel, true);
 }
 
-static void on_progress(void *data, double share) {
-    struct packllm_session *s = data;
-    if (s->params.progress != NULL) {
-        s->params.progress(s->params.progress_data, s->progressing, share);
-    }
-}
-
-enum packllm_status pack_cover(struct packllm_session *s, size_t member, struct cover **out,
-                               struct packllm_error *err) {
-    enum packllm_status status = PACKLLM_OK;
-    if (s->covers[member] == NULL) {
-        status = cover_open(&s->covers[member], s->pack->members[member], &s->pack->trees[member],
-                            s->params.epsilon, &s->cancel, err);
-        if (status < 0) {
-            return status;
-        }
-        cover_set_progress(s->covers[member], on_progress, s);
-    }
-    s->progressing = (int)member;
-    *out = s->covers[member];
-    return status;
-}
-
 struct score_method pack_method(const struct packllm_session *s) {
     return (struct score_method){.weigher = s->params.weigher,
                                  .pool = s->params.pool,
@@ -285,6 +263,9 @@ static enum packllm_status read_prompt(struct packllm_session *s, const char *te
                                 err);
         }
         readings[i] = &s->readings[i];
+        if (status >= 0) {
+            pack_keep_best(s, i + 1);
+        }
     }
     double evaluate = score_clock() - start;
     if (status >= 0) {
@@ -295,6 +276,7 @@ static enum packllm_status read_prompt(struct packllm_session *s, const char *te
         drop_readings(s);
         return status;
     }
+    pack_keep_weighted(s);
     fill_weights(s, size, &w, evaluate);
     s->seconds_prompt = score_clock() - start;
     drop_readings(s);
@@ -320,8 +302,7 @@ enum packllm_status packllm_session_prompt(struct packllm_session *s, const char
         s->display = (size_t)s->params.display;
     }
     for (size_t i = 0; i < s->pack->n; i++) {
-        s->forwards_before[i] = cover_forwards(s->covers[i]);
-        s->seconds_before[i] = cover_seconds(s->covers[i]);
+        pack_count_from_here(s, i);
         s->tokens_before[i] = s->weights.members[i].tokens;
     }
     s->prompt_tokens = s->weights.members[s->display].tokens;
@@ -381,6 +362,13 @@ static enum packllm_status advance(struct packllm_session *s, struct packllm_err
     enum packllm_status status = PACKLLM_OK;
     bool bytewise = s->params.choose == PACKLLM_CHOOSE_BYTES;
     if (!s->started) {
+        for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
+            status =
+                member_active(s, i) && s->covers[i] == NULL ? pack_read_again(s, i, err) : status;
+        }
+        if (status < 0) {
+            return status;
+        }
         s->started = true;
         return bytewise ? status : cover_narrow(s->covers[s->display], err);
     }
@@ -408,9 +396,8 @@ static enum packllm_status advance(struct packllm_session *s, struct packllm_err
 /* Gives out what no stop string and no half character holds back. */
 static void release(struct packllm_session *s, struct packllm_piece *piece) {
     bool bad;
-    size_t whole =
-        utf8_whole(s->text.data != NULL ? s->text.data + s->emitted : "", s->releasable - s->emitted,
-                   &bad);
+    size_t whole = utf8_whole(s->text.data != NULL ? s->text.data + s->emitted : "",
+                              s->releasable - s->emitted, &bad);
     piece->text = s->text.data != NULL ? s->text.data + s->emitted : "";
     piece->size = whole;
     s->emitted += whole;
@@ -533,7 +520,8 @@ static enum packllm_status count_tokens(struct packllm_session *s, size_t i, uin
     return PACKLLM_OK;
 }
 
-enum packllm_status packllm_session_stats(struct packllm_session *s, struct packllm_stats *out_stats,
+enum packllm_status packllm_session_stats(struct packllm_session *s,
+                                          struct packllm_stats *out_stats,
                                           struct packllm_error *err) {
     uint64_t resyncs = 0;
     for (size_t i = 0; i < s->pack->n; i++) {

@@ -134,7 +134,6 @@ class Wrong(Program):
                 ("--weights", w) for w in ("greedy", "free", "em", "bayes", "hedge", "cbtm", "dexperts"))):
             self.bad(2, "weigh", option, value, says="%s %s is not in this version yet" % (option, value))
         self.bad(2, "run", "-p", "x", "-m", "http://localhost:1/v1,model=a", says="not in this version yet")
-        self.bad(2, "run", "-p", "x", "-m", "a.gguf,lora=b.gguf", says="lora= is not in this version yet")
 
     def test_environment(self):
         self.bad(2, "run", env={"PACKLLM_TEMP": "hot"}, says=["PACKLLM_TEMP", "'hot'", "0 to 100"])

@@ -135,7 +135,18 @@ static void specs(void **state) {
     assert_int_equal(spec_read(&spec, "a,cap=2", &err), PACKLLM_E_ARG);
     assert_int_equal(spec_read(&spec, "a,", &err), PACKLLM_E_ARG);
     assert_int_equal(spec_read(&spec, "", &err), PACKLLM_E_ARG);
-    assert_int_equal(spec_read(&spec, "a,lora=x", &err), PACKLLM_E_UNSUPPORTED);
+    assert_int_equal(spec_read(&spec, "a,lora=x:y:0.5", &err), PACKLLM_OK);
+    assert_string_equal(spec.lora, "x:y");
+    assert_true(spec.member.lora_scale == 0.5);
+    spec_done(&spec);
+    assert_int_equal(spec_read(&spec, "a,lora=x:y", &err), PACKLLM_OK);
+    assert_string_equal(spec.lora, "x:y");
+    assert_true(spec.member.lora_scale == 1.0);
+    spec_done(&spec);
+    assert_int_equal(spec_read(&spec, "a,lora=x:nan", &err), PACKLLM_OK);
+    assert_string_equal(spec.lora, "x:nan"); /* no number: part of the name */
+    spec_done(&spec);
+    assert_int_equal(spec_read(&spec, "a,lora=:2", &err), PACKLLM_E_ARG);
     assert_int_equal(spec_read(&spec, "https://h/v1,model=x", &err), PACKLLM_E_UNSUPPORTED);
 }
 
