@@ -12,6 +12,7 @@
 #include "common/cache.h"
 #include "common/nearest.h"
 #include "common/number.h"
+#include "common/packfile.h"
 
 static const struct args_value *value(const struct work *work, enum option option) {
     return &work->cli->args.values[option];
@@ -106,15 +107,23 @@ static int locate(struct work *work, struct spec *spec) {
 
 static int read_specs(struct work *work) {
     const struct args_value *models = value(work, OPT_MODEL);
-    size_t wanted = models->n > 0 ? models->n : n_cache_defaults;
-    work->specs = alloc_zero(wanted, sizeof *work->specs);
-    work->member = alloc_zero(wanted, sizeof *work->member);
-    if (work->specs == NULL || work->member == NULL) {
+    const char *file = value(work, OPT_PACK)->text;
+    if (file != NULL) {
+        enum packllm_status status = packfile_read(file, &work->specs, &work->n, &work->err);
+        if (status != PACKLLM_OK) {
+            return failed(work, status);
+        }
+    }
+    size_t more = models->n > 0 ? models->n : file != NULL ? 0 : n_cache_defaults;
+    struct spec *grown = alloc_resize(work->specs, work->n + more, sizeof *grown);
+    work->specs = grown != NULL ? grown : work->specs;
+    work->member = alloc_zero(work->n + more, sizeof *work->member);
+    if (grown == NULL || work->member == NULL) {
         return ui_fail(work->cli, EXIT_WORK, "out of memory");
     }
-    for (size_t i = 0; i < wanted; i++) {
+    for (size_t i = 0; i < more; i++) {
         const char *text = models->n > 0 ? models->list[i] : cache_defaults[i].name;
-        enum packllm_status status = spec_read(&work->specs[i], text, &work->err);
+        enum packllm_status status = spec_read(&work->specs[work->n], text, &work->err);
         if (status != PACKLLM_OK) {
             return failed(work, status);
         }
@@ -441,10 +450,7 @@ void work_done(struct work *work) {
     tty_progress_clear(&work->cli->progress);
     packllm_session_close(work->session);
     packllm_pack_close(work->pack);
-    for (size_t i = 0; i < work->n; i++) {
-        spec_done(&work->specs[i]);
-    }
-    base_free(work->specs);
+    packfile_done(work->specs, work->n);
     base_free(work->member);
     base_free(work->fixed);
     *work = (struct work){.cli = work->cli};

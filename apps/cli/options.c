@@ -41,10 +41,17 @@ static struct args_option options[N_OPTIONS] = {
          .group = MEMBERS,
          .commands = WORK,
          .file = true,
-         .help = "a member: a GGUF file or a name in the cache, then settings: "
-                 "PATH[,name=N][,prior=P][,cap=C][,ngl=N][,c=N]. Without any: the default pack, "
-                 "fetched on first use"},
-    [OPT_PACK] = LATER("pack", NULL, WORK),
+         .help = "a member: a GGUF file or a name in the cache, then ,KEY=VALUE: name, prior, cap, "
+                 "ngl, c, threads, lora=ADAPTER[:SCALE]. Members of one file share its weights. "
+                 "Without any: the default pack, fetched on first use"},
+    [OPT_PACK] = {.name = "pack",
+                  .argument = "FILE",
+                  .type = ARGS_TEXT,
+                  .group = MEMBERS,
+                  .commands = WORK,
+                  .file = true,
+                  .help = "members from an INI file: a section each, [NAME] with model = PATH and "
+                          "the settings of -m"},
     [OPT_HF_REPO] = LATER("hf-repo", "-hf", WORK),
     [OPT_CACHE] = {.name = "cache",
                    .argument = "DIR",

@@ -2,6 +2,7 @@
 #include "common/spec.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -10,17 +11,17 @@
 #include "common/nearest.h"
 #include "common/number.h"
 
-enum setting { NAME, PRIOR, CAP, NGL, CONTEXT, LORA, LATER };
+enum setting { NAME, PRIOR, CAP, NGL, CONTEXT, LORA, THREADS, LATER };
 static const struct {
     const char *key;
     enum setting setting;
 } settings[] = {
-    {"name", NAME}, {"prior", PRIOR},   {"cap", CAP},   {"ngl", NGL},
-    {"c", CONTEXT}, {"threads", LATER}, {"lora", LORA}, {"model", LATER},
+    {"name", NAME}, {"prior", PRIOR},     {"cap", CAP},   {"ngl", NGL},
+    {"c", CONTEXT}, {"threads", THREADS}, {"lora", LORA}, {"model", LATER},
 };
 enum { N_SETTINGS = sizeof settings / sizeof settings[0] };
 
-static enum packllm_status unknown_key(const char *text, const char *key,
+static enum packllm_status unknown_key(const char *where, const char *key,
                                        struct packllm_error *err) {
     struct nearest nearest;
     nearest_init(&nearest, key);
@@ -31,20 +32,21 @@ static enum packllm_status unknown_key(const char *text, const char *key,
     }
     if (nearest.best != NULL) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
-                    "-m %s: unknown setting '%s', did you mean '%s'?", text, key, nearest.best);
+                    "%s: unknown setting '%s', did you mean '%s'?", where, key, nearest.best);
     }
-    return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
-                "-m %s: unknown setting '%s'; there are name=, prior=, cap=, ngl=, c= and lora=",
-                text, key);
+    return fail(
+        err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+        "%s: unknown setting '%s'; there are name=, prior=, cap=, ngl=, c=, threads= and lora=",
+        where, key);
 }
 
-static enum packllm_status range(const char *text, const char *key, const char *value,
+static enum packllm_status range(const char *where, const char *key, const char *value,
                                  const char *wanted, struct packllm_error *err) {
-    return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "-m %s: %s=%s: %s is wanted", text, key,
-                value, wanted);
+    return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "%s: %s=%s: %s is wanted", where, key, value,
+                wanted);
 }
 
-static enum packllm_status read_setting(struct spec *spec, const char *text, enum setting setting,
+static enum packllm_status read_setting(struct spec *spec, const char *where, enum setting setting,
                                         const char *key, const char *value,
                                         struct packllm_error *err) {
     double number = 0;
@@ -52,32 +54,32 @@ static enum packllm_status read_setting(struct spec *spec, const char *text, enu
     switch (setting) {
     case NAME:
         if (*value == '\0') {
-            return range(text, key, value, "a name", err);
+            return range(where, key, value, "a name", err);
         }
         base_free(spec->name);
         spec->name = alloc_text(value, strlen(value));
         return spec->name != NULL ? PACKLLM_OK : fail_memory(err, strlen(value));
     case PRIOR:
         if (number_double(value, &number) != NUMBER_OK || !(number > 0) || number > 1e9) {
-            return range(text, key, value, "a number above 0, at most 1e9", err);
+            return range(where, key, value, "a number above 0, at most 1e9", err);
         }
         spec->member.prior = number;
         return PACKLLM_OK;
     case CAP:
         if (number_double(value, &number) != NUMBER_OK || !(number > 0) || number > 1) {
-            return range(text, key, value, "a number above 0, at most 1", err);
+            return range(where, key, value, "a number above 0, at most 1", err);
         }
         spec->member.cap = number;
         return PACKLLM_OK;
     case NGL:
         if (number_int(value, &whole) != NUMBER_OK || whole < 0 || whole > 9999) {
-            return range(text, key, value, "a whole number from 0 to 9999", err);
+            return range(where, key, value, "a whole number from 0 to 9999", err);
         }
         spec->member.n_gpu_layers = (int32_t)whole;
         return PACKLLM_OK;
     case CONTEXT:
         if (number_int(value, &whole) != NUMBER_OK || whole < 0 || whole > 16777216) {
-            return range(text, key, value, "a whole number from 0 to 16777216", err);
+            return range(where, key, value, "a whole number from 0 to 16777216", err);
         }
         spec->member.n_ctx = (uint32_t)whole;
         return PACKLLM_OK;
@@ -86,22 +88,40 @@ static enum packllm_status read_setting(struct spec *spec, const char *text, enu
         bool scaled = colon != NULL && number_double(colon + 1, &number) == NUMBER_OK;
         size_t size = scaled ? (size_t)(colon - value) : strlen(value);
         if (size == 0 || (scaled && fabs(number) > 1e6)) {
-            return range(text, key, value, "an adapter's file, FILE or FILE:SCALE,", err);
+            return range(where, key, value, "an adapter's file, FILE or FILE:SCALE,", err);
         }
         base_free(spec->lora);
         spec->lora = alloc_text(value, size);
         spec->member.lora_scale = scaled ? number : 1.0;
         return spec->lora != NULL ? PACKLLM_OK : fail_memory(err, size);
     }
+    case THREADS:
+        if (number_int(value, &whole) != NUMBER_OK || whole < 0 || whole > 512) {
+            return range(where, key, value, "a whole number from 0 to 512", err);
+        }
+        spec->member.n_threads = (int32_t)whole;
+        return PACKLLM_OK;
     case LATER:
         break;
     }
     return fail(err, PACKLLM_E_UNSUPPORTED, PACKLLM_NO_MEMBER,
-                "-m %s: the setting %s= is not in this version yet", text, key);
+                "%s: the setting %s= is not in this version yet", where, key);
+}
+
+enum packllm_status spec_set(struct spec *spec, const char *where, const char *key,
+                             const char *value, struct packllm_error *err) {
+    for (size_t i = 0; i < N_SETTINGS; i++) {
+        if (strcmp(settings[i].key, key) == 0) {
+            return read_setting(spec, where, settings[i].setting, key, value, err);
+        }
+    }
+    return unknown_key(where, key, err);
 }
 
 static enum packllm_status read_settings(struct spec *spec, const char *text, char *rest,
                                          struct packllm_error *err) {
+    char where[256];
+    (void)snprintf(where, sizeof where, "-m %s", text);
     while (rest != NULL) {
         char *key = rest, *comma = strchr(rest, ',');
         rest = comma != NULL ? comma + 1 : NULL;
@@ -114,15 +134,7 @@ static enum packllm_status read_settings(struct spec *spec, const char *text, ch
                         "-m %s: '%s' is not key=value; a SPEC is PATH[,key=value...]", text, key);
         }
         *equals = '\0';
-        size_t i = 0;
-        while (i < N_SETTINGS && strcmp(settings[i].key, key) != 0) {
-            i++;
-        }
-        if (i == N_SETTINGS) {
-            return unknown_key(text, key, err);
-        }
-        enum packllm_status status =
-            read_setting(spec, text, settings[i].setting, key, equals + 1, err);
+        enum packllm_status status = spec_set(spec, where, key, equals + 1, err);
         if (status != PACKLLM_OK) {
             return status;
         }

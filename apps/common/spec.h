@@ -15,6 +15,9 @@ struct spec {
 /* E_ARG: an unknown setting (with the nearest), a value out of range; E_UNSUPPORTED: a setting or
  * kind of member that comes with a later version. */
 enum packllm_status spec_read(struct spec *spec, const char *text, struct packllm_error *err);
+/* One setting; where: what errors begin with ("-m SPEC", or a file and a section). */
+enum packllm_status spec_set(struct spec *spec, const char *where, const char *key,
+                             const char *value, struct packllm_error *err);
 void spec_done(struct spec *spec);
 
 #endif

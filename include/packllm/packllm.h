@@ -111,6 +111,7 @@ struct packllm_member_spec {
     const char *name;     /* how results and errors call it; NULL = the file's name without .gguf */
     uint32_t n_ctx;       /* context in tokens; 0 = the pack's */
     int32_t n_gpu_layers; /* layers on a GPU; -1 = the pack's */
+    int32_t n_threads;    /* 0 = the pack's */
     double prior;         /* relative prior weight, > 0; 1 by default */
     double cap;           /* upper bound of its weight, in (0, 1]; 1 by default */
     const char *lora;     /* a LoRA adapter (GGUF) over the model, or NULL */

@@ -886,7 +886,9 @@ enum packllm_status member_llama_open(struct member **out, const struct packllm_
         m->base.n_seq = facts.n_seq;
         m->base.prior = spec->prior > 0 ? spec->prior : 1;
         m->base.cap = spec->cap > 0 ? spec->cap : 1;
-        m->n_threads = params->n_threads > 0 ? params->n_threads : 1;
+        m->n_threads = spec->n_threads > 0     ? spec->n_threads
+                       : params->n_threads > 0 ? params->n_threads
+                                               : 1;
         s = load(m, spec, params, err);
     }
     if (s == PACKLLM_OK) {

@@ -57,6 +57,10 @@ static enum packllm_status check_specs(const struct packllm_member_spec *specs, 
             return fail(err, PACKLLM_E_ARG, (int)i, "member %zu ('%s'): cap %g is not in (0, 1]",
                         i + 1, specs[i].path, specs[i].cap);
         }
+        if (specs[i].n_threads < 0 || specs[i].n_threads > 512) {
+            return fail(err, PACKLLM_E_ARG, (int)i, "member %zu ('%s'): %d threads: give 1 to 512",
+                        i + 1, specs[i].path, (int)specs[i].n_threads);
+        }
         if (specs[i].lora != NULL && !isfinite(specs[i].lora_scale)) {
             return fail(err, PACKLLM_E_ARG, (int)i, "member %zu ('%s'): the adapter's scale is %g",
                         i + 1, specs[i].path, specs[i].lora_scale);

@@ -126,7 +126,7 @@ class Wrong(Program):
         self.bad(2, "bench", "--n-depth", "5,,6", says="--n-depth")
 
     def test_later_options_say_so(self):
-        for option in ("--pack=a.ini", "-hf", "--hf-repo", "--rpc", "--align=mined", "--feed", "--reference",
+        for option in ("-hf", "--hf-repo", "--rpc", "--align=mined", "--feed", "--reference",
                        "--system-prompt", "-sys", "--chat-template", "--logit-bias", "--grammar-file",
                        "--json-schema", "--logprobs=3", "--draft"):
             self.bad(2, "run", option, says="%s is not in this version yet" % option.split("=")[0])

@@ -56,7 +56,7 @@ class Members(Program):
         for setting, words in {"nmae=x": "did you mean 'name'?", "zzz=1": "unknown setting 'zzz'", "prior": "key=value",
                                "prior=-1": "above 0", "prior=nan": "above 0", "prior=0": "above 0", "cap=0": "at most 1",
                                "cap=1.5": "at most 1", "c=-3": "whole number", "ngl=many": "whole number",
-                               "name=": "a name", "threads=2": "not in this version yet"}.items():
+                               "name=": "a name", "threads=-2": "whole number"}.items():
             self.bad(2, "run", "-p", "x", "-m", "%s,%s" % (STORIES, setting), says=["-m", words])
         self.bad(2, "run", "-p", "x", "-m", ",name=a", says="names no model")
 

@@ -1,0 +1,51 @@
+"""--pack FILE: members from an INI file; whatever is wrong with one is said with its line."""
+import unittest
+
+from cli_support import ONCE, STORIES, XS, Program, without_models
+
+
+class Pack(Program):
+    def write(self, text):
+        path = self.folder / "pack.ini"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    def refused(self, text, *says, code=2):
+        self.bad(code, "weigh", "-p", "x", "--pack", self.write(text), says=["pack.ini", *says])
+
+    @without_models
+    def test_members_in_the_order_of_the_file(self):
+        (self.folder / "beside.gguf").symlink_to(XS.resolve())
+        path = self.write("; two members\n[one]\nmodel = %s\nprior = 3\nc = 128\n\n[two]\nmodel=beside.gguf ; here\ncap = 0.5\n"
+                          % STORIES.resolve())
+        told = self.good_json("weigh", "-p", ONCE, "--pack", path, "--weights", "exact", "--shrink", "1e6")
+        self.assertEqual([m["name"] for m in told["members"]], ["one", "two"])
+        self.assertAlmostEqual(told["members"][0]["weight"], 0.75, places=3)
+        more = self.good_json("weigh", "-p", ONCE, "--pack", path, "-m", "%s,name=three" % STORIES)
+        self.assertEqual([m["name"] for m in more["members"]], ["one", "two", "three"])
+
+    def test_what_is_wrong_is_named(self):
+        self.bad(1, "weigh", "-p", "x", "--pack", self.folder / "no.ini", says=["no.ini", "No such file"])
+        self.bad(1, "weigh", "-p", "x", "--pack", self.folder, says="directory")
+        self.refused("", "no members")
+        self.refused("# nothing\n", "no members")
+        self.refused("model = a\n", ":1:", "in a section")
+        self.refused("[a]\n[b]\nmodel = x\n", "[a]", "no 'model")
+        self.refused("[a]\nmodel = x\nmodel = y\n", ":3:", "two models")
+        self.refused("[a]\nmodel = x\n[a]\nmodel = y\n", ":3:", "two sections [a]")
+        self.refused("[a]\nmodel = x\npriro = 2\n", ":3:", "did you mean 'prior'?")
+        self.refused("[a]\nmodel = x\nzzzz = 2\n", "unknown setting 'zzzz'")
+        self.refused("[a]\nmodel = x\nprior = -2\n", ":3:", "above 0")
+        self.refused("[a]\nmodel = x\nthis is not a setting\n", ":3:", "key = value")
+        self.refused("[a\nmodel = x\n", ":1:", "[NAME]")
+        self.refused("[]\nmodel = x\n", ":1:", "[NAME]")
+        self.refused("[a]\nmodel =\n", ":2:", "names no file")
+        self.refused("[a]\nname = b\nmodel = x\n", ":2:", "section's name")
+        self.refused(b"[a]\nmodel = x\0y\n", "NUL")
+        self.refused("[a]\nmodel = " + "x" * 5000 + "\n", ":2:", "bytes")
+        self.refused("[a]\nmodel = " + "x" * 10_000_000 + "\n", "1 MiB", code=1)
+        self.refused("".join("[s%d]\nmodel = x\n" % i for i in range(10000)), "4096 members")
+
+
+if __name__ == "__main__":
+    unittest.main()
