@@ -15,6 +15,7 @@ static void weigh_json(struct buf *out, const struct packllm_weights *weights) {
     json_key_double(&json, "bits_per_byte", weights->bits_per_byte);
     json_key_double(&json, "objective", weights->objective);
     json_key_double(&json, "gap", weights->gap);
+    json_key_double(&json, "error", weights->error);
     json_key_uint(&json, "passes", weights->passes);
     json_key(&json, "members");
     json_begin_array(&json);

@@ -327,6 +327,10 @@ static int read_params(struct work *work) {
     struct packllm_session_params *session = &work->session_params;
     session->pool =
         strcmp(opt_text(args, OPT_POOL), "linear") == 0 ? PACKLLM_POOL_LINEAR : PACKLLM_POOL_LOG;
+    const char *space = opt_text(args, OPT_SPACE);
+    session->space = strcmp(space, "tokens") == 0  ? PACKLLM_SPACE_TOKENS
+                     : strcmp(space, "bytes") == 0 ? PACKLLM_SPACE_BYTES
+                                                   : PACKLLM_SPACE_AUTO;
     session->shrink = opt_double(args, OPT_SHRINK);
     session->tau = opt_double(args, OPT_TAU);
     session->epsilon = opt_double(args, OPT_EPSILON);

@@ -93,6 +93,8 @@ enum packllm_weigher {
     PACKLLM_WEIGH_TOP1,    /* the member of the lowest bits/byte alone */
     PACKLLM_WEIGH_FIXED    /* given by the caller */
 };
+/* What the members are fused in. auto: tokens where all members share a vocabulary, else bytes. */
+enum packllm_space { PACKLLM_SPACE_AUTO, PACKLLM_SPACE_BYTES, PACKLLM_SPACE_TOKENS };
 enum packllm_choose { PACKLLM_CHOOSE_TOKENS, PACKLLM_CHOOSE_BYTES };
 enum packllm_finish { PACKLLM_FINISH_NONE, PACKLLM_FINISH_STOP, PACKLLM_FINISH_LENGTH, PACKLLM_FINISH_END };
 
@@ -191,6 +193,7 @@ struct packllm_sampling {
 };
 
 struct packllm_session_params {
+    enum packllm_space space;
     enum packllm_pool pool;
     enum packllm_weigher weigher;
     enum packllm_choose choose;
@@ -222,7 +225,8 @@ struct packllm_member_weight {
 };
 
 struct packllm_weights {
-    const char *space; /* "bytes" */
+    const char *space; /* "bytes" or "tokens" */
+    double error;      /* tokens: of a row what matters is kept; the objective is within this, nats per byte */
     enum packllm_pool pool;
     enum packllm_weigher weigher;
     double shrink;

@@ -233,7 +233,7 @@ static enum packllm_status sync_text(struct cover *c, const char *text, size_t s
     struct cover_node *const first_rows[] = {c->root, tip};
     status = lane_evaluate(c, first_rows + (c->root == c->chain[0]), c->root != c->chain[0] ? 2 : 1,
                            err);
-    for (int round = 0; round < ROUNDS && status >= 0; round++) {
+    for (int round = 0; round < ROUNDS && status >= 0 && !c->tokens_only; round++) {
         c->n_request = 0;
         status = cover_walk(c, NULL, NULL, err);
         if (status < 0 || c->n_request == 0) {
@@ -268,6 +268,18 @@ enum packllm_status cover_sync(struct cover *c, const char *text, size_t size,
     if (status < 0) {
         cover_forget(c);
     }
+    return status;
+}
+
+enum packllm_status cover_read_tokens(struct cover *c, const char *text, size_t size,
+                                      cover_token_fn visit, void *data, struct packllm_error *err) {
+    cover_forget(c); /* rows that are known already would not be given */
+    c->on_token = visit;
+    c->on_token_data = data;
+    c->tokens_only = true;
+    enum packllm_status status = cover_sync(c, text, size, err);
+    c->on_token = NULL;
+    c->tokens_only = false;
     return status;
 }
 

@@ -44,6 +44,15 @@ void cover_forget(struct cover *cover);
  * On an error the text is empty. */
 enum packllm_status cover_sync(struct cover *cover, const char *text, size_t size,
                                struct packllm_error *err);
+/* Sets the text anew and gives the rows of its canonical tokens: index from 0, the token that stands
+ * there, the byte of the text where it ends. No ends are opened: for pools in token space. The text
+ * then ends in a single history (cover_narrow, cover_append). visit may be NULL. */
+struct cover_tokens;
+typedef enum packllm_status (*cover_token_fn)(void *data, size_t index,
+                                              const struct cover_tokens *row, int32_t token,
+                                              size_t end, struct packllm_error *err);
+enum packllm_status cover_read_tokens(struct cover *cover, const char *text, size_t size,
+                                      cover_token_fn visit, void *data, struct packllm_error *err);
 /* The walk over the text that cover_sync set: for each of its bytes t, visit gets q[257] = the
  * distribution of byte t given the bytes before it (sums to 1, no floor) and the share of parked
  * ends. Afterwards the front stands at the end of the text. */

@@ -77,6 +77,17 @@ static enum packllm_status take_row(struct cover *c, struct cover_node *node, co
         node->nll = row->log_z - (double)logits[next];
         node->nll_full = row->log_full - (double)logits[next];
     }
+    if (c->on_token != NULL && node->on_chain && node != c->chain[c->n_chain - 1]) {
+        const struct cover_node *next = c->chain[node->n_tokens + 1 - c->chain[0]->n_tokens];
+        struct cover_tokens told = {row->mass, row->block, row->end, row->log_z};
+        enum packllm_status status =
+            c->on_token(c->on_token_data, node->n_tokens - c->chain[0]->n_tokens, &told,
+                        next->token, next->at - c->lead, err);
+        if (status < 0) {
+            c->spare[c->n_spare++] = row;
+            return status;
+        }
+    }
     bool alive = true;
     if (c->size == c->known) {
         enum packllm_status status = slice_row(c, node, row, &alive, err);

@@ -116,7 +116,9 @@ void node_cut(struct cover *c, size_t keep_bytes) {
     size_t kept = 0;
     c->front.n_open = c->front.n_parked = 0;
     node_sweep(c);
-    memset(c->at, 0, (c->room + 1) * sizeof(struct cover_node *));
+    if (c->at != NULL) { /* else no text was ever set */
+        memset(c->at, 0, (c->room + 1) * sizeof(struct cover_node *));
+    }
     for (size_t i = 0; i < c->n_nodes; i++) {
         struct cover_node *node = c->nodes[i];
         if (node->at > keep_bytes) {

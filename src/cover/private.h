@@ -81,6 +81,9 @@ struct cover {
     double epsilon;
     cover_progress_fn progress;
     void *progress_data;
+    cover_token_fn on_token; /* while cover_read_tokens runs */
+    void *on_token_data;
+    bool tokens_only; /* no ends are opened */
 
     char *text; /* the member's text: with the space that a space_prefix vocabulary puts first */
     size_t size, room;

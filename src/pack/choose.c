@@ -23,6 +23,7 @@ enum {
 };
 
 #define UNLIKELY 1e-4
+#define LEAST_P 1e-30 /* as in fuse/tokens.c: nothing is impossible */
 
 struct candidate {
     uint32_t rank; /* in D's tree: sorted ranks are sorted bytes */
@@ -35,12 +36,13 @@ struct choice {
     struct sample_candidate *sampled;
     size_t room;
     size_t n_active;
-    size_t *active;     /* members with lambda > 0 or D, D first */
-    double *lambda;     /* of the active ones */
-    char *views;        /* [DEPTH_MOST + 1][n] of cover_view_size() */
-    float *logq;        /* [n][257] */
-    const float **rows; /* [n] */
-    double *along;      /* [n] log q_i of the chosen bytes */
+    size_t *active;                  /* members with lambda > 0 or D, D first */
+    double *lambda;                  /* of the active ones */
+    char *views;                     /* [DEPTH_MOST + 1][n] of cover_view_size() */
+    float *logq;                     /* [n][257] */
+    const float **rows;              /* [n] */
+    struct cover_tokens *token_rows; /* [n] of the active ones, in token space */
+    double *along;                   /* [n] log q_i of the chosen bytes */
 };
 
 enum packllm_status choice_open(struct choice **out, const struct packllm_session *s,
@@ -63,8 +65,10 @@ enum packllm_status choice_open(struct choice **out, const struct packllm_sessio
     c->logq = alloc_array(n, PACKLLM_EVENTS * sizeof *c->logq);
     c->rows = alloc_array(n, sizeof *c->rows);
     c->along = alloc_array(n, sizeof *c->along);
+    c->token_rows = alloc_array(n, sizeof *c->token_rows);
     if (c->found == NULL || c->sampled == NULL || c->active == NULL || c->lambda == NULL ||
-        c->views == NULL || c->logq == NULL || c->rows == NULL || c->along == NULL) {
+        c->views == NULL || c->logq == NULL || c->rows == NULL || c->along == NULL ||
+        c->token_rows == NULL) {
         return fail_memory(err, room * sizeof *c->found);
     }
     return PACKLLM_OK;
@@ -82,6 +86,7 @@ void choice_close(struct choice *c) {
     base_free(c->logq);
     base_free(c->rows);
     base_free(c->along);
+    base_free(c->token_rows);
     base_free(c);
 }
 
@@ -165,7 +170,8 @@ static size_t top_ranks(const struct cover_tokens *row, uint32_t n, size_t most,
 static size_t add_from_others(struct packllm_session *s, size_t n) {
     struct choice *c = s->choice;
     const struct prefix_tree *own = &s->pack->trees[s->display];
-    struct candidate top[TOP_OTHER];
+    struct candidate top[TOP_DISPLAY];
+    size_t most = s->in_tokens ? TOP_DISPLAY : TOP_OTHER;
     for (size_t k = 1; k < c->n_active; k++) {
         size_t i = c->active[k];
         struct cover_tokens row;
@@ -173,7 +179,7 @@ static size_t add_from_others(struct packllm_session *s, size_t n) {
             continue;
         }
         const struct prefix_tree *tree = &s->pack->trees[i];
-        size_t found = top_ranks(&row, tree->n, TOP_OTHER, top);
+        size_t found = top_ranks(&row, tree->n, most, top);
         for (size_t t = 0; t < found; t++) {
             int32_t id = tree->ids[top[t].rank];
             struct prefix_place place = prefix_root(own);
@@ -312,6 +318,37 @@ static void record_why(struct packllm_session *s, const char *bytes, size_t size
     }
 }
 
+/* In token space: what the pool makes of a token by all active members' rows. end: of END. */
+static double pooled(const struct packllm_session *s, uint32_t rank, bool end) {
+    const struct choice *c = s->choice;
+    double log_p = 0.0, p = 0.0;
+    for (size_t k = 0; k < c->n_active; k++) {
+        const struct cover_tokens *row = &c->token_rows[k];
+        double q = end ? row->end : (double)row->mass[rank];
+        if (c->lambda[k] > 0.0) {
+            log_p += c->lambda[k] * log(q > LEAST_P ? q : LEAST_P);
+            p += c->lambda[k] * q;
+        }
+    }
+    return s->params.pool == PACKLLM_POOL_LINEAR ? log(p > LEAST_P ? p : LEAST_P) : log_p;
+}
+
+static enum packllm_status correct_in_tokens(struct packllm_session *s, size_t n, double *end_delta,
+                                             struct packllm_error *err) {
+    struct choice *c = s->choice;
+    for (size_t k = 0; k < c->n_active; k++) {
+        if (!cover_row_here(s->covers[c->active[k]], &c->token_rows[k])) {
+            return fail(err, PACKLLM_E_INTERNAL, (int)c->active[k], "a member has no row");
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint32_t rank = c->found[i].rank;
+        c->found[i].delta = pooled(s, rank, false) - log((double)c->token_rows[0].mass[rank]);
+    }
+    *end_delta = pooled(s, 0, true) - log(c->token_rows[0].end);
+    return PACKLLM_OK;
+}
+
 enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, double *out_logprob,
                                  struct packllm_error *err) {
     struct choice *c = s->choice;
@@ -351,7 +388,12 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
             c->found[kept++] = (struct candidate){.rank = rank};
         }
     }
-    if (!alone) {
+    if (!alone && s->in_tokens) {
+        enum packllm_status status = correct_in_tokens(s, kept, &end_delta, err);
+        if (status < 0) {
+            return status;
+        }
+    } else if (!alone) {
         for (size_t k = 0; k < c->n_active; k++) {
             cover_view_of(s->covers[c->active[k]], view_at(c, s, 0, k));
         }

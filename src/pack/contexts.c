@@ -65,8 +65,12 @@ enum packllm_status pack_read_again(struct packllm_session *s, size_t i,
                                     struct packllm_error *err) {
     struct cover *cover = NULL;
     enum packllm_status status = pack_cover(s, i, &cover, err);
-    status = status >= 0 ? cover_sync(cover, s->prompt.data, s->prompt.size, err) : status;
-    status = status >= 0 ? cover_walk(cover, NULL, NULL, err) : status;
+    if (status >= 0 && s->in_tokens) {
+        status = cover_read_tokens(cover, s->prompt.data, s->prompt.size, NULL, NULL, err);
+    } else if (status >= 0) {
+        status = cover_sync(cover, s->prompt.data, s->prompt.size, err);
+        status = status >= 0 ? cover_walk(cover, NULL, NULL, err) : status;
+    }
     if (status < 0) {
         give_back(s, i);
         return status;

@@ -13,13 +13,14 @@
 #include "packllm/packllm.h"
 #include "sample/sample.h"
 #include "score/score.h"
+#include "score/tokens.h"
 #include "vocab/prefix.h"
 
 struct packllm_pack {
     size_t n;
-    struct member **members;    /* [n] */
-    struct prefix_tree *trees;  /* [n] */
-    double *prior, *cap;        /* [n] prior sums to 1 */
+    struct member **members;   /* [n] */
+    struct prefix_tree *trees; /* [n] */
+    double *prior, *cap;       /* [n] prior sums to 1 */
     struct packllm_params params;
 };
 
@@ -27,6 +28,8 @@ struct packllm_session {
     struct packllm_pack *pack;
     struct packllm_session_params params;
     double *fixed;
+    bool may_use_tokens; /* the members share a vocabulary, and bytes were not asked for */
+    bool in_tokens;      /* the last text was read in it */
     char **stop;
     struct cover **covers;          /* [n] opened when first needed */
     struct score_reading *readings; /* [n] of the prompt */
@@ -36,11 +39,11 @@ struct packllm_session {
     struct packllm_member_stats *member_stats;    /* [n] */
     struct packllm_member_score *member_scores;   /* [n] */
     atomic_bool cancel;
-    bool ready;     /* a prompt stands: steps may follow */
-    bool started;   /* the first step was taken */
+    bool ready;      /* a prompt stands: steps may follow */
+    bool started;    /* the first step was taken */
     int progressing; /* member whose evaluation reports progress */
 
-    size_t display;         /* member whose tokens are chosen among */
+    size_t display; /* member whose tokens are chosen among */
     struct sampler *sampler;
     struct stopper *stopper;
     struct buf prompt;      /* the text that the timeline began with */
@@ -58,9 +61,19 @@ struct packllm_session {
     double normaliser_min, normaliser_max;
     double seconds_prompt, seconds_generate;
 
-    struct choice *choice; /* work space of choose.c */
+    struct choice *choice;          /* work space of choose.c */
     struct packllm_why_member *why; /* [n] */
 };
+
+/* space.c: token space. May the session use it? E_ARG: it is asked for, and cannot. */
+enum packllm_status pack_choose_space(struct packllm_session *s, struct packllm_error *err);
+/* The members read text in tokens; readings, lambda and *w. */
+enum packllm_status pack_read_tokens(struct packllm_session *s, const char *text, size_t size,
+                                     struct score_weights *w, struct packllm_error *err);
+/* What packllm_session_score does, in tokens. */
+enum packllm_status pack_score_tokens(struct packllm_session *s, const char *text, size_t size,
+                                      size_t context, struct packllm_score *out,
+                                      struct packllm_error *err);
 
 /* contexts.c. The member's cover, opened where there is none. */
 enum packllm_status pack_cover(struct packllm_session *s, size_t member, struct cover **out,

@@ -160,6 +160,18 @@ enum packllm_status packllm_session_score(struct packllm_session *s, const char 
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
                     "byte %zu, where the context ends, is inside a character", p.context_bytes);
     }
+    bool by_bytes = p.through_generation || p.per_byte != NULL || p.next;
+    if (s->may_use_tokens && by_bytes && s->params.space == PACKLLM_SPACE_TOKENS) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                    "walking, figures of each byte and of the next one are of bytes: say --space "
+                    "bytes");
+    }
+    if (s->may_use_tokens && !by_bytes) {
+        status = pack_score_tokens(s, text, size, p.context_bytes, out_score, err);
+        if (status != PACKLLM_E_CONTEXT || s->params.space == PACKLLM_SPACE_TOKENS) {
+            return status;
+        }
+    }
     struct tally t = {.s = s, .p = &p};
     const struct score_reading **readings = alloc_array(n, sizeof *readings);
     float *store = alloc_array(n, PACKLLM_EVENTS * sizeof *store);
@@ -172,7 +184,7 @@ enum packllm_status packllm_session_score(struct packllm_session *s, const char 
         status = fail_memory(err, n * PACKLLM_EVENTS * sizeof(float));
     }
     atomic_store(&s->cancel, false);
-    s->ready = false;
+    s->ready = s->in_tokens = false;
     for (size_t i = 0; i < n && status >= 0; i++) {
         struct cover *cover = NULL;
         readings[i] = &s->readings[i];

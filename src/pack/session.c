@@ -12,6 +12,7 @@ enum { TEXT_MAX = 1 << 28 }; /* bytes of a reply */
 
 struct packllm_session_params packllm_session_params_default(void) {
     return (struct packllm_session_params){
+        .space = PACKLLM_SPACE_AUTO,
         .pool = PACKLLM_POOL_LOG,
         .weigher = PACKLLM_WEIGH_EXACT,
         .choose = PACKLLM_CHOOSE_TOKENS,
@@ -32,9 +33,9 @@ struct packllm_session_params packllm_session_params_default(void) {
 static enum packllm_status check_params(const struct packllm_session_params *p, size_t n,
                                         struct packllm_error *err) {
     if (packllm_pool_name(p->pool) == NULL || packllm_weigher_name(p->weigher) == NULL ||
-        (unsigned)p->choose > PACKLLM_CHOOSE_BYTES) {
+        (unsigned)p->choose > PACKLLM_CHOOSE_BYTES || (unsigned)p->space > PACKLLM_SPACE_TOKENS) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
-                    "pool, weigher or choose is no known one");
+                    "space, pool, weigher or choose is no known one");
     }
     if (!(p->shrink >= 0.0) || !isfinite(p->shrink)) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "shrink is %g: give a number >= 0",
@@ -122,6 +123,9 @@ enum packllm_status packllm_session_open(struct packllm_session **out_session,
     }
     if (status >= 0) {
         status = copy_arrays(s, err);
+    }
+    if (status >= 0) {
+        status = pack_choose_space(s, err);
     }
     if (status >= 0) {
         status = sampler_open(&s->sampler, &s->params.sampling, err);
@@ -219,7 +223,8 @@ static void fill_weights(struct packllm_session *s, size_t size, const struct sc
                                            .vocabulary = m->table.n,
                                            .seconds = r->seconds};
     }
-    s->weights = (struct packllm_weights){.space = "bytes",
+    s->weights = (struct packllm_weights){.space = s->in_tokens ? "tokens" : "bytes",
+                                          .error = w->error,
                                           .pool = s->params.pool,
                                           .weigher = s->params.weigher,
                                           .shrink = s->params.shrink,
@@ -234,27 +239,14 @@ static void fill_weights(struct packllm_session *s, size_t size, const struct sc
                                           .seconds_solve = w->seconds};
 }
 
-static enum packllm_status read_prompt(struct packllm_session *s, const char *text, size_t size,
-                                       bool windows, struct packllm_error *err) {
-    if (text == NULL || size == 0) {
-        return fail(err, PACKLLM_E_TEXT, PACKLLM_NO_MEMBER,
-                    "the prompt is empty: the weights come from what it says, give some text");
-    }
-    enum packllm_status status = pack_check_utf8(text, size, err);
-    if (status < 0) {
-        return status;
-    }
+static enum packllm_status read_bytes(struct packllm_session *s, const char *text, size_t size,
+                                      bool windows, struct score_weights *w,
+                                      struct packllm_error *err) {
     size_t n = s->pack->n;
-    double start = score_clock();
-    struct score_weights w;
     struct score_method method = pack_method(s);
     const struct score_reading **readings = alloc_array(n, sizeof *readings);
-    if (readings == NULL) {
-        return fail_memory(err, n * sizeof *readings);
-    }
-    atomic_store(&s->cancel, false);
-    s->ready = s->started = s->closing = false;
-    drop_readings(s);
+    enum packllm_status status =
+        readings != NULL ? PACKLLM_OK : fail_memory(err, n * sizeof *readings);
     for (size_t i = 0; i < n && status >= 0; i++) {
         struct cover *cover = NULL;
         status = pack_cover(s, i, &cover, err);
@@ -267,11 +259,39 @@ static enum packllm_status read_prompt(struct packllm_session *s, const char *te
             pack_keep_best(s, i + 1);
         }
     }
-    double evaluate = score_clock() - start;
     if (status >= 0) {
-        status = score_weigh(&method, n, readings, text, size, s->lambda, &w, err);
+        status = score_weigh(&method, n, readings, text, size, s->lambda, w, err);
     }
     base_free(readings);
+    return status;
+}
+
+static enum packllm_status read_prompt(struct packllm_session *s, const char *text, size_t size,
+                                       bool windows, struct packllm_error *err) {
+    if (text == NULL || size == 0) {
+        return fail(err, PACKLLM_E_TEXT, PACKLLM_NO_MEMBER,
+                    "the prompt is empty: the weights come from what it says, give some text");
+    }
+    enum packllm_status status = pack_check_utf8(text, size, err);
+    if (status < 0) {
+        return status;
+    }
+    double start = score_clock();
+    struct score_weights w = {0};
+    atomic_store(&s->cancel, false);
+    s->ready = s->started = s->closing = false;
+    drop_readings(s);
+    s->in_tokens = s->may_use_tokens;
+    if (s->in_tokens) {
+        status = pack_read_tokens(s, text, size, &w, err);
+        /* Where nobody asked for tokens, a text that needs windows is read in bytes. */
+        s->in_tokens =
+            !(status == PACKLLM_E_CONTEXT && windows && s->params.space == PACKLLM_SPACE_AUTO);
+    }
+    if (!s->in_tokens) {
+        status = read_bytes(s, text, size, windows, &w, err);
+    }
+    double evaluate = score_clock() - start - w.seconds;
     if (status < 0) {
         drop_readings(s);
         return status;
@@ -356,6 +376,12 @@ static bool member_active(const struct packllm_session *s, size_t i) {
     return s->lambda[i] > 0.0 || (s->params.choose == PACKLLM_CHOOSE_TOKENS && i == s->display);
 }
 
+/* By the chosen token as it is: the display member, in token space all of them. */
+static bool follows_tokens(const struct packllm_session *s, size_t i) {
+    return s->params.choose == PACKLLM_CHOOSE_TOKENS &&
+           (i == s->display || (s->in_tokens && member_active(s, i)));
+}
+
 /* The members go on by what was chosen last: the display member by its token, the others by the
  * bytes, which are known now, so that few of their ends need a row. */
 static enum packllm_status advance(struct packllm_session *s, struct packllm_error *err) {
@@ -366,11 +392,11 @@ static enum packllm_status advance(struct packllm_session *s, struct packllm_err
             status =
                 member_active(s, i) && s->covers[i] == NULL ? pack_read_again(s, i, err) : status;
         }
-        if (status < 0) {
-            return status;
+        for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
+            status = follows_tokens(s, i) ? cover_narrow(s->covers[i], err) : status;
         }
-        s->started = true;
-        return bytewise ? status : cover_narrow(s->covers[s->display], err);
+        s->started = status >= 0;
+        return status;
     }
     if (s->pending < 0) {
         return status;
@@ -382,10 +408,11 @@ static enum packllm_status advance(struct packllm_session *s, struct packllm_err
         const struct vocab_table *table = &s->pack->members[s->display]->table;
         bytes = (const char *)vocab_bytes(table, s->pending);
         size = vocab_size(table, s->pending);
-        status = cover_append(s->covers[s->display], s->pending, err);
     }
     for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
-        if (member_active(s, i) && (bytewise || i != s->display)) {
+        if (follows_tokens(s, i)) {
+            status = cover_append(s->covers[i], s->pending, err);
+        } else if (member_active(s, i)) {
             status = cover_extend(s->covers[i], bytes, size, bytewise, err);
         }
     }

@@ -215,8 +215,8 @@ enum packllm_status score_weigh(const struct score_method *method, size_t n,
     for (size_t t = 0; t < bytes; t++) {
         event[t] = (uint8_t)text[t];
     }
-    status = fuse_block_init(&block, method->pool, n, bytes, logq, event, method->prior, method->cap,
-                             err);
+    status = fuse_block_init(&block, method->pool, n, bytes, logq, event, method->prior,
+                             method->cap, err);
     if (status >= 0) {
         status = solve_block(method, &block, lambda, &w, err);
         fuse_block_done(&block);

@@ -10,13 +10,13 @@
 /* One member's reading of a text. */
 struct score_reading {
     size_t bytes;
-    float *logq;    /* [bytes][257] log-probabilities with the floor, nats */
-    float *parked;  /* [bytes] share of parked ends */
-    double nll_model; /* sum over all bytes through the byte model, nats */
+    float *logq;                      /* [bytes][257] log-probabilities with the floor, nats */
+    float *parked;                    /* [bytes] share of parked ends */
+    double nll_model;                 /* sum over all bytes through the byte model, nats */
     struct cover_canonical canonical; /* from byte `from` of score_read on */
     struct cover_canonical whole;     /* from the first byte on */
     uint64_t windows, resyncs, forwards;
-    double seconds; /* wall time of the reading */
+    double seconds;       /* wall time of the reading */
     double seconds_model; /* of it inside the model library */
 };
 void score_reading_done(struct score_reading *r);
@@ -39,6 +39,7 @@ struct score_method {
 };
 struct score_weights {
     double objective, gap; /* nats per byte; gap NAN where nothing was optimised */
+    double error;          /* of the objective, nats per byte: 0 in bytes */
     unsigned passes;
     double seconds;
 };

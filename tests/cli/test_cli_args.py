@@ -130,7 +130,7 @@ class Wrong(Program):
                        "--system-prompt", "-sys", "--chat-template", "--logit-bias", "--grammar-file",
                        "--json-schema", "--logprobs=3", "--draft"):
             self.bad(2, "run", option, says="%s is not in this version yet" % option.split("=")[0])
-        for option, value in (("--space", "tokens"), ("--isolate", "on"), *(
+        for option, value in (("--isolate", "on"), *(
                 ("--weights", w) for w in ("greedy", "free", "em", "bayes", "hedge", "cbtm", "dexperts"))):
             self.bad(2, "weigh", option, value, says="%s %s is not in this version yet" % (option, value))
         self.bad(2, "run", "-p", "x", "-m", "http://localhost:1/v1,model=a", says="not in this version yet")
@@ -138,7 +138,7 @@ class Wrong(Program):
     def test_environment(self):
         self.bad(2, "run", env={"PACKLLM_TEMP": "hot"}, says=["PACKLLM_TEMP", "'hot'", "0 to 100"])
         self.bad(2, "run", env={"PACKLLM_JSON": "perhaps"}, says="PACKLLM_JSON")
-        self.bad(2, "run", env={"PACKLLM_SPACE": "tokens"}, says="not in this version yet")
+        self.bad(2, "run", env={"PACKLLM_ISOLATE": "on"}, says="not in this version yet")
         # A flag beats its variable; an empty variable is none; a variable of another command is not looked at.
         self.bad(2, "run", "--temp", "-1", env={"PACKLLM_TEMP": "1"}, says="--temp")
         self.assertEqual(json.loads(self.good("version", env={"PACKLLM_JSON": "1"}))["version"],

@@ -1,0 +1,170 @@
+/* space.c - token space: where all members share a vocabulary, their rows are fused as they are, one
+ * history each and no covers. */
+#include "pack/pack.h" /* first: it asks for the experimental tier */
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/status.h"
+#include "math/logsum.h"
+
+static bool same_token(const struct vocab_table *a, const struct vocab_table *b, uint32_t id) {
+    bool in_a = id < a->n, in_b = id < b->n;
+    /* Rows that are there to round the matrix up do not count. */
+    if (!in_a || !in_b) {
+        return (in_a ? a : b)->kind[id] == VOCAB_MASKED;
+    }
+    int32_t token = (int32_t)id;
+    uint32_t size = vocab_size(a, token);
+    return a->kind[id] == b->kind[id] && size == vocab_size(b, token) &&
+           memcmp(vocab_bytes(a, token), vocab_bytes(b, token), size) == 0;
+}
+
+enum packllm_status pack_choose_space(struct packllm_session *s, struct packllm_error *err) {
+    const struct packllm_pack *pack = s->pack;
+    bool asked = s->params.space == PACKLLM_SPACE_TOKENS;
+    s->may_use_tokens = asked || (s->params.space == PACKLLM_SPACE_AUTO && pack->n > 1 &&
+                                  s->params.choose == PACKLLM_CHOOSE_TOKENS);
+    if (asked && s->params.choose == PACKLLM_CHOOSE_BYTES) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                    "tokens are the space, and bytes are to be chosen: give up one of the two");
+    }
+    for (size_t i = 1; i < pack->n && s->may_use_tokens; i++) {
+        const struct vocab_table *a = &pack->members[0]->table, *b = &pack->members[i]->table;
+        uint32_t n = a->n > b->n ? a->n : b->n, id = 0;
+        while (a->bytes != b->bytes && id < n && same_token(a, b, id)) {
+            id++;
+        }
+        bool same = (a->bytes == b->bytes || id == n) &&
+                    pack->members[0]->space_prefix == pack->members[i]->space_prefix;
+        if (!same && asked) {
+            return fail(err, PACKLLM_E_ARG, (int)i,
+                        "members '%s' and '%s' do not share a vocabulary (token %u differs): fuse "
+                        "them in bytes",
+                        pack->members[0]->name, pack->members[i]->name, (unsigned)id);
+        }
+        s->may_use_tokens = same;
+    }
+    return PACKLLM_OK;
+}
+
+static void tokens_free(struct score_tokens *tokens, size_t n) {
+    for (size_t i = 0; tokens != NULL && i < n; i++) {
+        score_tokens_done(&tokens[i]);
+    }
+    base_free(tokens);
+}
+
+/* All members' readings of text. *out[n] and *out_pointers[n] to be freed. */
+static enum packllm_status read_all(struct packllm_session *s, const char *text, size_t size,
+                                    size_t context, struct score_tokens **out,
+                                    const struct score_tokens ***out_pointers,
+                                    struct packllm_error *err) {
+    size_t n = s->pack->n;
+    struct score_tokens *tokens = alloc_zero(n, sizeof *tokens);
+    const struct score_tokens **pointers = alloc_array(n, sizeof *pointers);
+    enum packllm_status status =
+        tokens != NULL && pointers != NULL ? PACKLLM_OK : fail_memory(err, n * sizeof *tokens);
+    for (size_t i = 0; i < n && status >= 0; i++) {
+        struct cover *cover = NULL;
+        status = pack_cover(s, i, &cover, err);
+        if (status >= 0) {
+            status = score_read_tokens(cover, &s->pack->trees[i], text, size, context, &tokens[i],
+                                       &s->readings[i], err);
+            pointers[i] = &tokens[i];
+        }
+        if (status >= 0) {
+            pack_keep_best(s, i + 1);
+        }
+    }
+    if (status < 0) {
+        tokens_free(tokens, n);
+        base_free(pointers);
+        return status;
+    }
+    *out = tokens;
+    *out_pointers = pointers;
+    return PACKLLM_OK;
+}
+
+enum packllm_status pack_read_tokens(struct packllm_session *s, const char *text, size_t size,
+                                     struct score_weights *w, struct packllm_error *err) {
+    struct score_tokens *tokens = NULL;
+    const struct score_tokens **pointers = NULL;
+    enum packllm_status status = read_all(s, text, size, 0, &tokens, &pointers, err);
+    if (status < 0) {
+        return status;
+    }
+    struct score_method method = pack_method(s);
+    status = score_weigh_tokens(&method, s->pack->n, pointers, tokens[0].rows.n, size, s->lambda, w,
+                                err);
+    tokens_free(tokens, s->pack->n);
+    base_free(pointers);
+    return status;
+}
+
+/* The bytes that are scored begin at the first token that begins behind the context. */
+enum packllm_status pack_score_tokens(struct packllm_session *s, const char *text, size_t size,
+                                      size_t context, struct packllm_score *out,
+                                      struct packllm_error *err) {
+    struct score_tokens *tokens = NULL;
+    const struct score_tokens **pointers = NULL;
+    double start = score_clock();
+    size_t n = s->pack->n;
+    struct score_weights w = {0};
+    atomic_store(&s->cancel, false);
+    s->ready = false;
+    enum packllm_status status = read_all(s, text, size, context, &tokens, &pointers, err);
+    if (status < 0) {
+        return status;
+    }
+    double evaluate = score_clock() - start;
+    const struct score_tokens *t = &tokens[0];
+    size_t low = score_tokens_until(t, context), high = t->rows.n;
+    size_t weighed = low > 0 ? t->end[low - 1] : 0;
+    size_t from = score_tokens_from(t, context);
+    size_t begin = from > 0 ? t->end[from - 1] : 0;
+    double *loss = alloc_array(high - from + 1, sizeof *loss);
+    struct score_method method = pack_method(s);
+    if (loss == NULL) {
+        status = fail_memory(err, high * sizeof *loss);
+    } else if (from >= high) {
+        status = fail(err, PACKLLM_E_TEXT, PACKLLM_NO_MEMBER,
+                      "no token begins behind the %zu bytes of context", context);
+    }
+    if (status >= 0) {
+        status = score_weigh_tokens(&method, n, pointers, low, weighed, s->lambda, &w, err);
+    }
+    if (status >= 0) {
+        status = score_tokens_loss(s->params.pool, n, pointers, from, high, s->lambda, loss, err);
+    }
+    if (status >= 0) {
+        double bits = MATH_BITS_PER_NAT / (double)(size - begin), sum = 0.0;
+        for (size_t k = 0; k < high - from; k++) {
+            sum += loss[k];
+        }
+        for (size_t i = 0; i < n; i++) {
+            const struct score_reading *r = &s->readings[i];
+            double nll = r->canonical.nll;
+            s->member_scores[i] = (struct packllm_member_score){.name = s->pack->members[i]->name,
+                                                                .weight = s->lambda[i],
+                                                                .bits_per_byte = nll * bits,
+                                                                .bits_per_byte_model = nll * bits,
+                                                                .forwards = high - from,
+                                                                .tokens = high - from,
+                                                                .windows = 1,
+                                                                .seconds = r->seconds};
+        }
+        *out = (struct packllm_score){.bytes = size - begin,
+                                      .context_bytes = begin,
+                                      .n_members = n,
+                                      .members = s->member_scores,
+                                      .bits_per_byte = sum * bits,
+                                      .seconds_evaluate = evaluate,
+                                      .seconds_solve = w.seconds};
+    }
+    base_free(loss);
+    tokens_free(tokens, n);
+    base_free(pointers);
+    return status;
+}
