@@ -96,6 +96,8 @@ struct work {
 int work_begin(struct work *work, struct cli *cli, struct buf *text, bool *out_go);
 int work_session(struct work *work); /* closes the session, opens another with session_params */
 void work_done(struct work *work);
+/* weights.c: --weights and --pool into session_params; the specs are read. */
+int work_weigher(struct work *work);
 
 /* ---- table.c: tables for people ---- */
 

@@ -143,64 +143,6 @@ static int locate_all(struct work *work) {
 
 /* ---- options to parameters ---- */
 
-static int read_fixed(struct work *work, const char *text) {
-    struct cli *cli = work->cli;
-    double sum = 0;
-    size_t n = 0;
-    work->fixed = alloc_zero(work->n, sizeof *work->fixed);
-    if (work->fixed == NULL) {
-        return ui_fail(cli, EXIT_WORK, "out of memory");
-    }
-    for (const char *p = text; p != NULL; n++) {
-        char one[64];
-        const char *comma = strchr(p, ',');
-        size_t size = comma != NULL ? (size_t)(comma - p) : strlen(p);
-        double weight = -1;
-        if (size < sizeof one) {
-            memcpy(one, p, size);
-            one[size] = '\0';
-        }
-        if (size >= sizeof one || number_double(one, &weight) != NUMBER_OK || weight < 0 ||
-            weight > 1e9) {
-            return ui_fail(cli, EXIT_USE,
-                           "--weights fixed:%s: '%.*s' is not a weight; numbers from 0 to 1 are "
-                           "wanted, parted by commas",
-                           text, (int)(size < 64 ? size : 64), p);
-        }
-        if (n < work->n) {
-            work->fixed[n] = weight;
-        }
-        sum += weight;
-        p = comma != NULL ? comma + 1 : NULL;
-    }
-    if (n != work->n) {
-        return ui_fail(cli, EXIT_USE, "--weights fixed:%s: %zu weights for %zu members", text, n,
-                       work->n);
-    }
-    if (!(sum > 0)) {
-        return ui_fail(cli, EXIT_USE, "--weights fixed:%s: at least one must be above 0", text);
-    }
-    return EXIT_FINE;
-}
-
-static int read_weigher(struct work *work) {
-    static const enum packllm_weigher weighers[] = {PACKLLM_WEIGH_EXACT, PACKLLM_WEIGH_SIM,
-                                                    PACKLLM_WEIGH_UNIFORM, PACKLLM_WEIGH_TOP1};
-    const char *text = value(work, OPT_WEIGHTS)->text;
-    if (strncmp(text, "fixed:", 6) == 0) {
-        work->session_params.weigher = PACKLLM_WEIGH_FIXED;
-        int code = read_fixed(work, text + 6);
-        work->session_params.fixed = work->fixed;
-        return code;
-    }
-    for (size_t i = 0; i < sizeof weighers / sizeof weighers[0]; i++) {
-        if (strcmp(text, packllm_weigher_name(weighers[i])) == 0) {
-            work->session_params.weigher = weighers[i];
-        }
-    }
-    return EXIT_FINE;
-}
-
 static bool name_is(const struct spec *spec, const char *name) {
     if (spec->name != NULL) {
         return strcmp(spec->name, name) == 0;
@@ -313,8 +255,6 @@ static int read_params(struct work *work) {
     }
     work->session_params = packllm_session_params_default();
     struct packllm_session_params *session = &work->session_params;
-    session->pool =
-        strcmp(opt_text(args, OPT_POOL), "linear") == 0 ? PACKLLM_POOL_LINEAR : PACKLLM_POOL_LOG;
     session->shrink = opt_double(args, OPT_SHRINK);
     session->tau = opt_double(args, OPT_TAU);
     session->epsilon = opt_double(args, OPT_EPSILON);
@@ -324,7 +264,7 @@ static int read_params(struct work *work) {
     session->progress = on_read;
     session->progress_data = work;
     read_sampling(work);
-    return read_weigher(work);
+    return work_weigher(work);
 }
 
 /* ---- steps ---- */

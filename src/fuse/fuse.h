@@ -20,8 +20,8 @@ void fuse_floor(const double *q, float *out_logq);
 
 /* Fused log-probabilities, normalised (sum of exp is 1 to rounding). logq: [n] pointers to [257];
  * lambda[n]: members at 0 are skipped (their pointer may be NULL). lambda = e_k gives member k's
- * row bit for bit. log: p ~ prod q_i^lambda_i; linear: p = sum lambda_i q_i. lambda >= 0 with at
- * least one > 0; values of -inf are events that cannot happen, but at least one event must be
+ * row bit for bit. log: p ~ prod q_i^lambda_i; linear: p = sum lambda_i q_i, normalised. lambda >= 0,
+ * of any sum; all 0: uniform (log pool only); values of -inf are events that cannot happen, but at least one event must be
  * possible. No memory, any thread. */
 void fuse_pool(enum packllm_pool pool, size_t n, const double *lambda, const float *const *logq,
                float *out_logp);

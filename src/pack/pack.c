@@ -15,7 +15,9 @@ struct packllm_member_spec packllm_member_spec_default(void) {
 
 struct packllm_params packllm_params_default(void) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    return (struct packllm_params){.n_threads = (int32_t)(cores < 1 ? 1 : cores > 16 ? 16 : cores),
+    return (struct packllm_params){.n_threads = (int32_t)(cores < 1    ? 1
+                                                          : cores > 16 ? 16
+                                                                       : cores),
                                    .n_seq = 12};
 }
 
@@ -64,7 +66,7 @@ static enum packllm_status check_specs(const struct packllm_member_spec *specs, 
             }
         }
     }
-    if (caps < 1.0) {
+    if (caps < 1.0 - 1e-9) { /* the solver's tolerance */
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
                     "the caps sum to %g: weights of sum 1 do not fit below them", caps);
     }
@@ -253,11 +255,6 @@ enum packllm_status packllm_pack_member(const struct packllm_pack *pack, size_t 
 const char *packllm_pool_name(enum packllm_pool pool) {
     static const char *const names[] = {"log", "linear"};
     return (unsigned)pool < sizeof names / sizeof *names ? names[pool] : NULL;
-}
-
-const char *packllm_weigher_name(enum packllm_weigher weigher) {
-    static const char *const names[] = {"exact", "sim", "uniform", "top1", "fixed"};
-    return (unsigned)weigher < sizeof names / sizeof *names ? names[weigher] : NULL;
 }
 
 const char *packllm_finish_name(enum packllm_finish finish) {

@@ -17,9 +17,9 @@
 
 struct packllm_pack {
     size_t n;
-    struct member **members;    /* [n] */
-    struct prefix_tree *trees;  /* [n] */
-    double *prior, *cap;        /* [n] prior sums to 1 */
+    struct member **members;   /* [n] */
+    struct prefix_tree *trees; /* [n] */
+    double *prior, *cap;       /* [n] prior sums to 1 */
     struct packllm_params params;
 };
 
@@ -36,11 +36,11 @@ struct packllm_session {
     struct packllm_member_stats *member_stats;    /* [n] */
     struct packllm_member_score *member_scores;   /* [n] */
     atomic_bool cancel;
-    bool ready;     /* a prompt stands: steps may follow */
-    bool started;   /* the first step was taken */
+    bool ready;      /* a prompt stands: steps may follow */
+    bool started;    /* the first step was taken */
     int progressing; /* member whose evaluation reports progress */
 
-    size_t display;         /* member whose tokens are chosen among */
+    size_t display; /* member whose tokens are chosen among */
     struct sampler *sampler;
     struct stopper *stopper;
     struct buf prompt;      /* the text that the timeline began with */
@@ -58,7 +58,7 @@ struct packllm_session {
     double normaliser_min, normaliser_max;
     double seconds_prompt, seconds_generate;
 
-    struct choice *choice; /* work space of choose.c */
+    struct choice *choice;          /* work space of choose.c */
     struct packllm_why_member *why; /* [n] */
 };
 
@@ -66,6 +66,9 @@ enum packllm_status pack_cover(struct packllm_session *s, size_t member, struct 
                                struct packllm_error *err);
 /* E_TEXT with the byte offset if text is not valid UTF-8. */
 enum packllm_status pack_check_utf8(const char *text, size_t size, struct packllm_error *err);
+/* weighers.c: whether the weigher fits the pool, and (scoring false) can weigh without a text to score. */
+enum packllm_status pack_check_weigher(const struct packllm_session_params *p, bool scoring,
+                                       struct packllm_error *err);
 struct score_method pack_method(const struct packllm_session *s);
 
 /* choose.c: one symbol of the reply. *out_id: display token (or byte), or -1 for END. */

@@ -31,9 +31,12 @@ struct packllm_session_params packllm_session_params_default(void) {
 
 static enum packllm_status check_params(const struct packllm_session_params *p, size_t n,
                                         struct packllm_error *err) {
-    if (packllm_pool_name(p->pool) == NULL || packllm_weigher_name(p->weigher) == NULL ||
-        (unsigned)p->choose > PACKLLM_CHOOSE_BYTES) {
-        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "pool, weigher or choose is no known one");
+    if (packllm_pool_name(p->pool) == NULL || (unsigned)p->choose > PACKLLM_CHOOSE_BYTES) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "pool or choose is no known one");
+    }
+    enum packllm_status status = pack_check_weigher(p, true, err);
+    if (status < 0) {
+        return status;
     }
     if (!(p->shrink >= 0.0) || !isfinite(p->shrink)) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "shrink is %g: give a number >= 0",
@@ -250,6 +253,9 @@ static void fill_weights(struct packllm_session *s, size_t size, const struct sc
                                           .objective = w->objective,
                                           .gap = w->gap,
                                           .passes = w->passes,
+                                          .prequential = w->prequential * MATH_BITS_PER_NAT,
+                                          .regret = w->regret,
+                                          .regret_bound = w->regret_bound,
                                           .n_members = s->pack->n,
                                           .members = s->member_weights,
                                           .seconds_evaluate = evaluate,
@@ -263,6 +269,9 @@ static enum packllm_status read_prompt(struct packllm_session *s, const char *te
                     "the prompt is empty: the weights come from what it says, give some text");
     }
     enum packllm_status status = pack_check_utf8(text, size, err);
+    if (status >= 0) {
+        status = pack_check_weigher(&s->params, false, err);
+    }
     if (status < 0) {
         return status;
     }
@@ -408,9 +417,8 @@ static enum packllm_status advance(struct packllm_session *s, struct packllm_err
 /* Gives out what no stop string and no half character holds back. */
 static void release(struct packllm_session *s, struct packllm_piece *piece) {
     bool bad;
-    size_t whole =
-        utf8_whole(s->text.data != NULL ? s->text.data + s->emitted : "", s->releasable - s->emitted,
-                   &bad);
+    size_t whole = utf8_whole(s->text.data != NULL ? s->text.data + s->emitted : "",
+                              s->releasable - s->emitted, &bad);
     piece->text = s->text.data != NULL ? s->text.data + s->emitted : "";
     piece->size = whole;
     s->emitted += whole;
@@ -533,7 +541,8 @@ static enum packllm_status count_tokens(struct packllm_session *s, size_t i, uin
     return PACKLLM_OK;
 }
 
-enum packllm_status packllm_session_stats(struct packllm_session *s, struct packllm_stats *out_stats,
+enum packllm_status packllm_session_stats(struct packllm_session *s,
+                                          struct packllm_stats *out_stats,
                                           struct packllm_error *err) {
     uint64_t resyncs = 0;
     for (size_t i = 0; i < s->pack->n; i++) {

@@ -10,13 +10,13 @@
 /* One member's reading of a text. */
 struct score_reading {
     size_t bytes;
-    float *logq;    /* [bytes][257] log-probabilities with the floor, nats */
-    float *parked;  /* [bytes] share of parked ends */
-    double nll_model; /* sum over all bytes through the byte model, nats */
+    float *logq;                      /* [bytes][257] log-probabilities with the floor, nats */
+    float *parked;                    /* [bytes] share of parked ends */
+    double nll_model;                 /* sum over all bytes through the byte model, nats */
     struct cover_canonical canonical; /* from byte `from` of score_read on */
     struct cover_canonical whole;     /* from the first byte on */
     uint64_t windows, resyncs, forwards;
-    double seconds; /* wall time of the reading */
+    double seconds;       /* wall time of the reading */
     double seconds_model; /* of it inside the model library */
 };
 void score_reading_done(struct score_reading *r);
@@ -40,6 +40,9 @@ struct score_method {
 struct score_weights {
     double objective, gap; /* nats per byte; gap NAN where nothing was optimised */
     unsigned passes;
+    /* Of the mixture that ran along the bytes, NAN but for bayes: its loss, nats per byte; nats in all
+     * above the best member, and what they cannot exceed. */
+    double prequential, regret, regret_bound;
     double seconds;
 };
 /* lambda[n] from the first `bytes` bytes of the readings. bytes = 0: the prior. */

@@ -3,7 +3,7 @@ import json
 import math
 import unittest
 
-from cli_support import DREAMS, ONCE, PAIR, SHARED, STORIES, Program, without_models
+from cli_support import DREAMS, ONCE, PAIR, SHARED, STORIES, XS, Program, without_models
 
 NUMBER = (int, float)
 TEXT = SHARED / "data" / "stories_en.txt"
@@ -53,6 +53,48 @@ class Weigh(Program):
         for other in (uniform, fixed, top, sim):
             self.assertLessEqual(exact["objective"], other["objective"] + 1e-9)
 
+    def test_weighers_that_search(self):
+        three = (*PAIR, "-m", XS)
+        exact = self.good_json("weigh", "-p", ONCE, *three, "--shrink", "0")
+        greedy = self.good_json("weigh", "-p", ONCE, *three, "--weights", "greedy")
+        self.assertEqual(greedy["passes"], 42)
+        self.assertLessEqual(exact["objective"] - exact["gap"], greedy["objective"])
+        self.assertLessEqual(greedy["objective"] - greedy["gap"], exact["objective"] + 1e-12)
+        free = self.good_json("weigh", "-p", ONCE, *three, "--weights", "free", "--shrink", "0")
+        self.assertLessEqual(free["objective"], exact["objective"] + 1e-9)
+        self.assertLessEqual(free["gap"], 1e-9)
+        linear = self.good_json("weigh", "-p", ONCE, *three, "--pool", "linear", "--shrink", "0")
+        em = self.good_json("weigh", "-p", ONCE, *three, "--weights", "em")
+        self.assertEqual((em["pool"], em["weights"]), ("linear", "em"))
+        self.assertAlmostEqual(em["objective"], linear["objective"], delta=1e-9)
+        bayes = self.good_json("weigh", "-p", ONCE, *three, "--weights", "bayes")
+        self.assertEqual(bayes["pool"], "linear")
+        self.assertAlmostEqual(bayes["regret_bound"], math.log(3), places=9)
+        self.assertLessEqual(bayes["regret"], bayes["regret_bound"])
+        best = min(m["bits_per_byte_model"] for m in bayes["members"])
+        self.assertAlmostEqual(bayes["regret"], (bayes["prequential"] - best) * len(ONCE) * math.log(2), places=4)
+        for got in (exact, greedy, em, bayes):
+            self.assertAlmostEqual(sum(m["weight"] for m in got["members"]), 1, places=9)
+            self.assertIsInstance(got["certifies"], str)
+        self.assertIsNone(self.good_json("weigh", "-p", ONCE, *PAIR, "--weights", "sim")["certifies"])
+        text = self.good("run", "-p", ONCE, "-n", "8", *three, "--weights", "free")
+        self.assertEqual(text, self.good("run", "-p", ONCE, "-n", "8", *three, "--weights", "free"))
+
+    def test_caps(self):
+        capped = ("-m", "%s,cap=0.6" % STORIES, "-m", "%s,cap=0.3" % XS, "-m", DREAMS)
+        got = self.good_json("weigh", "-p", ONCE, *capped, "--shrink", "0")
+        # The best two want all of it: they are at their caps, and nothing allowed is better.
+        self.assertEqual([round(m["weight"], 9) for m in got["members"]], [0.6, 0.3, 0.1])
+        self.assertLessEqual(got["gap"], 1e-9)
+        rival = self.good_json("weigh", "-p", ONCE, *capped, "--weights", "fixed:0.55,0.3,0.15")
+        self.assertLess(got["objective"], rival["objective"])
+        got = self.good_json("weigh", "-p", ONCE, *capped, "--weights", "free", "--shrink", "0")
+        self.assertLessEqual(got["members"][0]["weight"], 0.6)
+        self.assertLessEqual(got["gap"], 1e-9)
+        self.bad(2, "weigh", "-p", ONCE, "-m", "%s,cap=0.6" % STORIES, "-m", "%s,cap=0.3" % DREAMS, says="0.9")
+        done = self.run_program("weigh", "-p", ONCE, *capped, "--weights", "greedy")
+        self.assertIn(b"cap=", done.stderr)
+
     def test_priors_names_and_environment(self):
         got = self.good_json("weigh", "-p", ONCE, env={
             "PACKLLM_MODEL": "%s,name=a,prior=3\n%s,name=b" % (STORIES, DREAMS), "PACKLLM_POOL": "linear",
@@ -96,6 +138,25 @@ class Score(Program):
         self.assertAlmostEqual(-sum(row[1] for row in rows) / 250, got["bits_per_byte"], places=6)
         self.assertTrue(all(0 <= row[4] <= 1 and row[1] <= 0 for row in rows))
         self.assertEqual([p.name for p in self.folder.glob("*.tmp")], [])
+
+    def test_running_mixtures(self):
+        lines = self.folder / "bytes.tsv"
+        args = ("score", "-f", self.text(400), "--context-bytes", "150", *PAIR)
+        exact = self.good_json(*args)
+        got = self.good_json(*args, "--weights", "hedge", "--next", "--per-byte", lines)
+        self.assertEqual((got["pool"], got["weights"]), ("log", "hedge"))
+        rows = [list(map(float, line.split("\t"))) for line in lines.read_text().splitlines()]
+        self.assertAlmostEqual(-sum(row[1] for row in rows) / 250, got["bits_per_byte"], places=6)
+        best = min(exact["bits_per_byte"], *(m["bits_per_byte_model"] for m in got["members"]))
+        nats = (got["bits_per_byte"] - best) * 250 * math.log(2)
+        self.assertLessEqual(nats, math.log(3) + 1e-6)
+        self.assertAlmostEqual(nats, got["regret"], places=4)
+        self.assertAlmostEqual(got["posterior"] + sum(m["posterior"] for m in got["members"]), 1, places=9)
+        self.assertAlmostEqual(sum(got["next"]), 1, places=9)
+        got = self.good_json(*args, "--weights", "bayes")
+        self.assertEqual((got["pool"], got["weights"]), ("linear", "bayes"))
+        self.assertLessEqual(got["regret"], math.log(2) + 1e-9)
+        self.assertNotIn("regret", exact)
 
     def test_per_byte_is_whole_or_not_there(self):
         kept = self.folder / "kept.tsv"

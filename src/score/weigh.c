@@ -1,0 +1,139 @@
+/* weigh.c - the weights from the readings of a prompt: each weigher's problem for the solver. */
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/status.h"
+#include "score/score.h"
+
+#define TOLERANCE 1e-10 /* of the gap, nats per byte */
+enum { MOST_PASSES = 200 };
+
+/* The posterior, and the loss of the mixture that ran along the prompt. */
+static enum packllm_status weigh_bayes(const struct score_method *m, double *nll, size_t n,
+                                       size_t bytes, double *lambda, struct score_weights *out,
+                                       struct packllm_error *err) {
+    size_t best = 0;
+    double loss = 0, count = (double)bytes;
+    for (size_t i = 0; i < n; i++) {
+        nll[i] *= count;
+        best =
+            nll[i] < nll[best] || (nll[i] == nll[best] && m->prior[i] > m->prior[best]) ? i : best;
+    }
+    enum packllm_status status = solve_bayes(nll, m->prior, n, lambda, &loss, err);
+    if (status == PACKLLM_OK) {
+        out->prequential = loss / count;
+        out->regret = loss - nll[best];
+        out->regret_bound = -log(m->prior[best]);
+    }
+    return status;
+}
+
+static enum packllm_status solve_block(const struct score_method *m, struct fuse_block *block,
+                                       double *lambda, struct score_weights *out,
+                                       struct packllm_error *err) {
+    size_t n = block->n_members;
+    double *nll = alloc_array(n, sizeof *nll);
+    if (nll == NULL) {
+        return fail_memory(err, n * sizeof *nll);
+    }
+    fuse_member_nll(block, nll);
+    enum packllm_status status = PACKLLM_OK;
+    struct solve_result result = {.gap = (double)NAN};
+    struct solve_problem problem = {.n = n,
+                                    .eval = fuse_objective,
+                                    .ctx = block,
+                                    .prior = m->prior,
+                                    .cap = m->cap,
+                                    .ridge = m->shrink / (double)block->n_bytes,
+                                    .order = block->order};
+    switch (m->weigher) {
+    case PACKLLM_WEIGH_EXACT:
+    case PACKLLM_WEIGH_HEDGE: /* the pool among its experts */
+        status = solve_exact(&problem, TOLERANCE, MOST_PASSES, lambda, &result, err);
+        break;
+    case PACKLLM_WEIGH_FREE:
+        status = solve_free(&problem, TOLERANCE, MOST_PASSES, lambda, &result, err);
+        break;
+    case PACKLLM_WEIGH_EM:
+        status = solve_em(&problem, TOLERANCE, MOST_PASSES, lambda, &result, err);
+        break;
+    case PACKLLM_WEIGH_GREEDY:
+        status = solve_greedy(&problem, nll, lambda, &result, err);
+        break;
+    case PACKLLM_WEIGH_BAYES:
+        status = weigh_bayes(m, nll, n, block->n_bytes, lambda, out, err);
+        break;
+    case PACKLLM_WEIGH_SIM:
+        /* A fixed unit of four bytes: nats per token of different tokenizers do not compare. */
+        for (size_t i = 0; i < n; i++) {
+            nll[i] *= 4.0;
+        }
+        status = solve_sim(nll, n, m->tau, lambda, err);
+        break;
+    case PACKLLM_WEIGH_UNIFORM:
+        solve_uniform(n, lambda);
+        break;
+    case PACKLLM_WEIGH_TOP1:
+        solve_top1(nll, n, lambda);
+        break;
+    case PACKLLM_WEIGH_FIXED:
+        status = solve_fixed(m->fixed, n, lambda, err);
+        break;
+    }
+    out->gap = result.gap;
+    out->passes = result.passes;
+    base_free(nll);
+    if (status >= 0) {
+        status = fuse_objective(block, lambda, &out->objective, NULL, NULL);
+    }
+    return status;
+}
+
+enum packllm_status score_weigh(const struct score_method *method, size_t n,
+                                const struct score_reading *const *readings, const char *text,
+                                size_t bytes, double *lambda, struct score_weights *out,
+                                struct packllm_error *err) {
+    struct score_weights w = {.objective = (double)NAN,
+                              .gap = (double)NAN,
+                              .prequential = (double)NAN,
+                              .regret = (double)NAN,
+                              .regret_bound = (double)NAN};
+    double start = score_clock();
+    if (bytes == 0) {
+        *out = w;
+        if (method->weigher == PACKLLM_WEIGH_FIXED) {
+            return solve_fixed(method->fixed, n, lambda, err);
+        }
+        memcpy(lambda, method->prior, n * sizeof *lambda);
+        return PACKLLM_OK;
+    }
+    const float **logq = alloc_array(n, sizeof *logq);
+    uint16_t *event = alloc_array(bytes, sizeof *event);
+    struct fuse_block block = {0};
+    enum packllm_status status = PACKLLM_OK;
+    if (logq == NULL || event == NULL) {
+        status = fail_memory(err, bytes * sizeof *event);
+        goto out;
+    }
+    for (size_t i = 0; i < n; i++) {
+        logq[i] = readings[i]->logq;
+    }
+    for (size_t t = 0; t < bytes; t++) {
+        event[t] = (uint8_t)text[t];
+    }
+    status = fuse_block_init(&block, method->pool, n, bytes, logq, event, method->prior,
+                             method->cap, err);
+    if (status >= 0) {
+        status = solve_block(method, &block, lambda, &w, err);
+        fuse_block_done(&block);
+    }
+    if (status >= 0) {
+        w.seconds = score_clock() - start;
+        *out = w;
+    }
+out:
+    base_free(logq);
+    base_free(event);
+    return status;
+}
