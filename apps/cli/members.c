@@ -150,31 +150,32 @@ static bool name_is(const struct spec *spec, const char *name) {
     return strcmp(spec->path, name) == 0;
 }
 
-/* --tokenizer: a member's name, or its number from 0. */
-static int read_display(struct work *work) {
-    const char *name = value(work, OPT_TOKENIZER)->text;
+int work_member(struct work *work, const char *option, const char *name, int32_t *out) {
     int64_t number = 0;
-    if (name == NULL) {
-        return EXIT_FINE;
-    }
     struct nearest nearest;
     nearest_init(&nearest, name);
     for (size_t i = 0; i < work->n; i++) {
         if (name_is(&work->specs[i], name)) {
-            work->session_params.display = (int32_t)i;
+            *out = (int32_t)i;
             return EXIT_FINE;
         }
         nearest_offer(&nearest, work->specs[i].name);
     }
     if (number_int(name, &number) == NUMBER_OK && number >= 0 && number < (int64_t)work->n) {
-        work->session_params.display = (int32_t)number;
+        *out = (int32_t)number;
         return EXIT_FINE;
     }
     return ui_fail(work->cli, EXIT_USE,
-                   "--tokenizer: '%s' is neither a member's name nor a number from 0 to %zu; the "
-                   "%s member is '%s'",
-                   name, work->n - 1, nearest.best != NULL ? "nearest" : "first",
+                   "%s: '%s' is neither a member's name nor a number from 0 to %zu; the %s member "
+                   "is '%s'",
+                   option, name, work->n - 1, nearest.best != NULL ? "nearest" : "first",
                    nearest.best != NULL ? nearest.best : work->specs[0].name);
+}
+
+static int read_display(struct work *work) {
+    const char *name = value(work, OPT_TOKENIZER)->text;
+    return name == NULL ? EXIT_FINE
+                        : work_member(work, "--tokenizer", name, &work->session_params.display);
 }
 
 static void read_sampling(struct work *work) {
@@ -349,6 +350,9 @@ int work_begin(struct work *work, struct cli *cli, struct buf *text, bool *out_g
     }
     if (code == EXIT_FINE) {
         code = read_display(work);
+    }
+    if (code == EXIT_FINE) {
+        code = work_experts(work);
     }
     if (code == EXIT_FINE && memory) {
         return print_memory(work);

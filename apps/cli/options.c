@@ -117,8 +117,10 @@ static struct args_option options[N_OPTIONS] = {
     [OPT_WEIGHTS] = {.name = "weights",
                      .argument = "HOW",
                      .type = ARGS_CHOICE,
-                     .choices = "exact|greedy|sim|free|em|bayes|hedge|uniform|top1|fixed:",
-                     .later_choices = "cbtm|dexperts",
+                     .choices =
+                         "exact|greedy|sim|free|em|bayes|hedge|uniform|top1|fixed:|dexperts:",
+                     .later_choices = "cbtm",
+                     .later_why = "it needs domain text of the members, from a pack file",
                      .initial = "exact",
                      .group = FUSION,
                      .commands = WORK,
@@ -126,7 +128,7 @@ static struct args_option options[N_OPTIONS] = {
                          "how the weights come from the prompt; greedy: the paper's grid; free: "
                          "their sum is free, too; em, bayes: of the linear pool; hedge: a mixture "
                          "of pool and members that runs along a scored text; fixed:0.7,0.3 gives "
-                         "them"},
+                         "them; dexperts:BASE,EXPERT,ANTI[,ALPHA]: a base steered by two others"},
     [OPT_SHRINK] = {.name = "shrink",
                     .argument = "K",
                     .type = ARGS_DOUBLE,

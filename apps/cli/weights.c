@@ -6,6 +6,8 @@
 #include "cli.h"
 #include "common/number.h"
 
+static const char DEXPERTS[] = "dexperts:";
+
 static int read_fixed(struct work *work, const char *text) {
     struct cli *cli = work->cli;
     double sum = 0;
@@ -60,10 +62,8 @@ static int read_pool(struct work *work) {
                        "log pool",
                        name, name);
     }
-    if (weigher == PACKLLM_WEIGH_FREE && linear) {
-        return ui_fail(
-            work->cli, EXIT_USE,
-            "--weights free is for --pool log: a sum of probabilities has no temperature");
+    if ((weigher == PACKLLM_WEIGH_FREE || weigher == PACKLLM_WEIGH_DEXPERTS) && linear) {
+        return ui_fail(work->cli, EXIT_USE, "--weights %s is for --pool log", name);
     }
     session->pool = linear || only_linear ? PACKLLM_POOL_LINEAR : PACKLLM_POOL_LOG;
     return EXIT_FINE;
@@ -94,6 +94,8 @@ int work_weigher(struct work *work) {
         work->session_params.weigher = PACKLLM_WEIGH_FIXED;
         code = read_fixed(work, text + 6);
         work->session_params.fixed = work->fixed;
+    } else if (strncmp(text, DEXPERTS, sizeof DEXPERTS - 1) == 0) {
+        work->session_params.weigher = PACKLLM_WEIGH_DEXPERTS;
     } else {
         for (int i = 0; (name = packllm_weigher_name((enum packllm_weigher)i)) != NULL; i++) {
             if (strcmp(text, name) == 0) {
@@ -111,6 +113,40 @@ int work_weigher(struct work *work) {
     }
     if (code == EXIT_FINE) {
         warn_caps(work);
+    }
+    return code;
+}
+
+int work_experts(struct work *work) {
+    const char *text = opt_text(&work->cli->args, OPT_WEIGHTS);
+    struct packllm_session_params *session = &work->session_params;
+    if (session->weigher != PACKLLM_WEIGH_DEXPERTS) {
+        return EXIT_FINE;
+    }
+    const char *rest = text + sizeof DEXPERTS - 1;
+    int parts = 0, code = EXIT_FINE;
+    for (; rest != NULL && parts < 4 && code == EXIT_FINE; parts++) {
+        const char *comma = strchr(rest, ',');
+        size_t size = comma != NULL ? (size_t)(comma - rest) : strlen(rest);
+        char *one = alloc_text(rest, size);
+        if (one == NULL) {
+            return ui_fail(work->cli, EXIT_WORK, "out of memory");
+        }
+        if (parts < 3) {
+            code = work_member(work, "--weights dexperts", one, &session->experts[parts]);
+        } else if (number_double(one, &session->alpha) != NUMBER_OK || !(session->alpha >= 0)) {
+            code = ui_fail(work->cli, EXIT_USE, "--weights %s: '%s' is no alpha from 0 to 16", text,
+                           one);
+        }
+        base_free(one);
+        rest = comma != NULL ? comma + 1 : NULL;
+    }
+    if (code == EXIT_FINE && (parts < 3 || rest != NULL)) {
+        code =
+            ui_fail(work->cli, EXIT_USE,
+                    "--weights %s: dexperts:BASE,EXPERT,ANTI[,ALPHA] is wanted, members by name or "
+                    "number from 0",
+                    text);
     }
     return code;
 }

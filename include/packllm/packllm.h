@@ -96,7 +96,8 @@ enum packllm_weigher {
     PACKLLM_WEIGH_FREE,    /* weights >= 0 that need not sum to 1; log-linear pool only */
     PACKLLM_WEIGH_EM,      /* expectation maximisation; linear pool only */
     PACKLLM_WEIGH_BAYES,   /* prior times likelihood; linear pool only; scoring: running on */
-    PACKLLM_WEIGH_HEDGE    /* running mixture of the exact pool and each member; scoring only */
+    PACKLLM_WEIGH_HEDGE,   /* running mixture of the exact pool and each member; scoring only */
+    PACKLLM_WEIGH_DEXPERTS /* a base steered by expert and anti-expert; log-linear pool only */
 };
 enum packllm_choose { PACKLLM_CHOOSE_TOKENS, PACKLLM_CHOOSE_BYTES };
 enum packllm_finish {
@@ -205,6 +206,8 @@ struct packllm_session_params {
     double shrink;       /* kappa of the ridge toward the prior (exact, free, hedge); 0 = none */
     double tau;          /* temperature of sim */
     const double *fixed; /* [n_members] for PACKLLM_WEIGH_FIXED: >= 0, sum 1 (normalised) */
+    int32_t experts[3];  /* members for PACKLLM_WEIGH_DEXPERTS: base, expert, anti-expert */
+    double alpha;        /* their weights are 1, alpha, -alpha; < 0: fitted on the prompt */
     double epsilon;      /* share of P(text) from which an end of a token is evaluated, (0, 1) */
     int32_t display;     /* member whose tokens are chosen among; -1 = the largest weight */
     int64_t max_tokens;  /* display tokens to generate; < 0 = until the end or a full context */

@@ -58,4 +58,19 @@ enum packllm_status fuse_objective(void *ctx, const double *lambda, double *f, d
 /* Mean NLL of each member over the block, nats per byte. */
 void fuse_member_nll(const struct fuse_block *block, double *out_nll);
 
+/* A base steered by expert and anti-expert, see experts.c: q_B (q_E / q_A)^alpha over the events whose
+ * base probability is at least 0.1 times the largest, normalised, with the floor. Rows are [257] and
+ * finite; out_logp may be one of them. */
+void fuse_experts_pool(const float *base, const float *expert, const float *anti, double alpha,
+                       float *out_logp);
+struct fuse_experts {
+    const float *base, *expert, *anti; /* [n_bytes][257], nats, floored */
+    const uint16_t *event;             /* [n_bytes], 0..256 */
+    size_t n_bytes;                    /* >= 1 */
+};
+/* The mean loss of that pool (without the floor where a byte is inside) as a function of alpha[1] >= 0:
+ * the eval of a struct solve_problem with n = 1, for solve_free; ctx is a struct fuse_experts. */
+enum packllm_status fuse_experts_objective(void *ctx, const double *alpha, double *f, double *g,
+                                           double *H);
+
 #endif

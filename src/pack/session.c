@@ -19,6 +19,8 @@ struct packllm_session_params packllm_session_params_default(void) {
         .tau = 1.0,
         .epsilon = 0.003,
         .display = -1,
+        .experts = {-1, -1, -1},
+        .alpha = -1.0,
         .max_tokens = -1,
         .sampling = {.temp = 0.8,
                      .top_k = 40,
@@ -34,7 +36,7 @@ static enum packllm_status check_params(const struct packllm_session_params *p, 
     if (packllm_pool_name(p->pool) == NULL || (unsigned)p->choose > PACKLLM_CHOOSE_BYTES) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "pool or choose is no known one");
     }
-    enum packllm_status status = pack_check_weigher(p, true, err);
+    enum packllm_status status = pack_check_weigher(p, n, true, err);
     if (status < 0) {
         return status;
     }
@@ -212,6 +214,8 @@ struct score_method pack_method(const struct packllm_session *s) {
                                  .shrink = s->params.shrink,
                                  .tau = s->params.tau,
                                  .fixed = s->fixed,
+                                 .experts = s->params.experts,
+                                 .alpha = s->params.alpha,
                                  .prior = s->pack->prior,
                                  .cap = s->pack->cap};
 }
@@ -270,7 +274,7 @@ static enum packllm_status read_prompt(struct packllm_session *s, const char *te
     }
     enum packllm_status status = pack_check_utf8(text, size, err);
     if (status >= 0) {
-        status = pack_check_weigher(&s->params, false, err);
+        status = pack_check_weigher(&s->params, s->pack->n, false, err);
     }
     if (status < 0) {
         return status;
@@ -325,6 +329,9 @@ enum packllm_status packllm_session_prompt(struct packllm_session *s, const char
     for (size_t i = 1; i < s->pack->n; i++) {
         s->display = s->lambda[i] > s->lambda[s->display] ? i : s->display;
     }
+    if (s->params.weigher == PACKLLM_WEIGH_DEXPERTS) {
+        s->display = (size_t)s->params.experts[0];
+    }
     if (s->params.display >= 0) {
         s->display = (size_t)s->params.display;
     }
@@ -367,6 +374,10 @@ enum packllm_status packllm_session_set_weights(struct packllm_session *s, const
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "%zu weights for %zu members", n,
                     s->pack->n);
     }
+    if (s->params.weigher == PACKLLM_WEIGH_DEXPERTS) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                    "dexperts is no weighted mean: open a session with another weigher");
+    }
     if (!s->ready || s->started) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
                     "weights are set between the prompt and the first step");
@@ -381,7 +392,7 @@ enum packllm_status packllm_session_set_weights(struct packllm_session *s, const
 /* ---- steps ------------------------------------------------------------------------------------ */
 
 static bool member_active(const struct packllm_session *s, size_t i) {
-    return s->lambda[i] > 0.0 || (s->params.choose == PACKLLM_CHOOSE_TOKENS && i == s->display);
+    return s->lambda[i] != 0.0 || (s->params.choose == PACKLLM_CHOOSE_TOKENS && i == s->display);
 }
 
 /* The members go on by what was chosen last: the display member by its token, the others by the

@@ -67,7 +67,7 @@ void tally_byte(struct tally *t, size_t offset, uint8_t byte, double parked) {
     struct packllm_session *s = t->s;
     float logp[PACKLLM_EVENTS];
     double bound = 0.0, sum = 0.0;
-    fuse_pool(s->params.pool, s->pack->n, s->lambda, t->rows, logp);
+    pack_pool(s, s->pack->n, NULL, s->lambda, t->rows, logp);
     for (size_t i = 0; i < s->pack->n; i++) {
         double nll = -(double)t->rows[i][byte];
         t->nll[i] += nll;
@@ -76,8 +76,9 @@ void tally_byte(struct tally *t, size_t offset, uint8_t byte, double parked) {
         sum += s->lambda[i];
     }
     double nll = -(double)logp[byte];
-    /* Rows are floats. The bound is Jensen's for weights of sum 1 (and more), which free's need not have. */
-    t->jensen += sum > 1.0 - 1e-9 && nll > bound + 1e-4 ? 1 : 0;
+    /* Rows are floats. Jensen's bound is for weights >= 0 of sum 1 (or more): not always free's. */
+    bool bounded = sum > 1.0 - 1e-9 && s->params.weigher != PACKLLM_WEIGH_DEXPERTS;
+    t->jensen += bounded && nll > bound + 1e-4 ? 1 : 0;
     t->nll_pool += nll;
     nll = t->n_experts > 0 ? mix(t, byte, nll) : nll;
     t->nll_pack += nll;
@@ -91,7 +92,7 @@ void tally_next(struct tally *t, double *next) {
     struct packllm_session *s = t->s;
     float logp[PACKLLM_EVENTS];
     double sum = 0.0;
-    fuse_pool(s->params.pool, s->pack->n, s->lambda, t->rows, logp);
+    pack_pool(s, s->pack->n, NULL, s->lambda, t->rows, logp);
     if (t->n_experts > 0) {
         for (size_t i = 0; i < t->n_experts; i++) {
             t->logp[i] = exp(t->log_w[i]);

@@ -33,9 +33,11 @@ struct score_method {
     enum packllm_weigher weigher;
     enum packllm_pool pool;
     double shrink, tau;
-    const double *fixed; /* [n] for PACKLLM_WEIGH_FIXED */
-    const double *prior; /* [n], > 0, sum 1 */
-    const double *cap;   /* [n] in (0, 1] */
+    const double *fixed;    /* [n] for PACKLLM_WEIGH_FIXED */
+    const int32_t *experts; /* [3] for PACKLLM_WEIGH_DEXPERTS: base, expert, anti-expert */
+    double alpha;           /* < 0: fitted */
+    const double *prior;    /* [n], > 0, sum 1 */
+    const double *cap;      /* [n] in (0, 1] */
 };
 struct score_weights {
     double objective, gap; /* nats per byte; gap NAN where nothing was optimised */

@@ -29,10 +29,43 @@ static enum packllm_status weigh_bayes(const struct score_method *m, double *nll
     return status;
 }
 
+static void steer(const struct score_method *m, double alpha, size_t n, double *lambda) {
+    for (size_t i = 0; i < n; i++) {
+        lambda[i] = 0;
+    }
+    lambda[m->experts[0]] = 1;
+    lambda[m->experts[1]] = alpha;
+    lambda[m->experts[2]] = alpha > 0 ? -alpha : 0;
+}
+
+static enum packllm_status weigh_experts(const struct score_method *m, struct fuse_block *block,
+                                         double *lambda, struct score_weights *out,
+                                         struct packllm_error *err) {
+    struct fuse_experts e = {block->logq[m->experts[0]], block->logq[m->experts[1]],
+                             block->logq[m->experts[2]], block->event, block->n_bytes};
+    struct solve_problem problem = {.n = 1, .eval = fuse_experts_objective, .ctx = &e};
+    double alpha = m->alpha;
+    enum packllm_status status = PACKLLM_OK;
+    if (alpha < 0) {
+        struct solve_result result = {0};
+        status = solve_free(&problem, TOLERANCE, MOST_PASSES, &alpha, &result, err);
+        out->gap = result.gap;
+        out->passes = result.passes;
+    }
+    if (status == PACKLLM_OK) {
+        steer(m, alpha, block->n_members, lambda);
+        status = fuse_experts_objective(&e, &alpha, &out->objective, NULL, NULL);
+    }
+    return status;
+}
+
 static enum packllm_status solve_block(const struct score_method *m, struct fuse_block *block,
                                        double *lambda, struct score_weights *out,
                                        struct packllm_error *err) {
     size_t n = block->n_members;
+    if (m->weigher == PACKLLM_WEIGH_DEXPERTS) {
+        return weigh_experts(m, block, lambda, out, err);
+    }
     double *nll = alloc_array(n, sizeof *nll);
     if (nll == NULL) {
         return fail_memory(err, n * sizeof *nll);
@@ -80,6 +113,8 @@ static enum packllm_status solve_block(const struct score_method *m, struct fuse
     case PACKLLM_WEIGH_FIXED:
         status = solve_fixed(m->fixed, n, lambda, err);
         break;
+    case PACKLLM_WEIGH_DEXPERTS: /* above */
+        break;
     }
     out->gap = result.gap;
     out->passes = result.passes;
@@ -104,6 +139,11 @@ enum packllm_status score_weigh(const struct score_method *method, size_t n,
         *out = w;
         if (method->weigher == PACKLLM_WEIGH_FIXED) {
             return solve_fixed(method->fixed, n, lambda, err);
+        }
+        if (method->weigher == PACKLLM_WEIGH_DEXPERTS) {
+            steer(method, method->alpha >= 0 ? method->alpha : 1, n,
+                  lambda); /* nothing to fit on */
+            return PACKLLM_OK;
         }
         memcpy(lambda, method->prior, n * sizeof *lambda);
         return PACKLLM_OK;

@@ -80,6 +80,26 @@ class Weigh(Program):
         text = self.good("run", "-p", ONCE, "-n", "8", *three, "--weights", "free")
         self.assertEqual(text, self.good("run", "-p", ONCE, "-n", "8", *three, "--weights", "free"))
 
+    def test_dexperts(self):
+        three = (*PAIR, "-m", XS)  # base llama2xs260K, expert stories260K, anti-expert aidreams260K
+        how = "dexperts:llama2xs260K,stories260K,1"
+        got = self.good_json("weigh", "-p", ONCE, *three, "--weights", how)
+        expert, anti, base = (m["weight"] for m in got["members"])
+        self.assertEqual((base, expert), (1, -anti))
+        self.assertTrue(0 <= expert <= 16)
+        self.assertLessEqual(got["gap"], 1e-9)
+        for alpha in (0, 0.5 * expert, 2 * expert + 0.01, 1):
+            if alpha <= 16:
+                rival = self.good_json("weigh", "-p", ONCE, *three, "--weights", "%s,%r" % (how, alpha))
+                self.assertLessEqual(got["objective"] - got["gap"], rival["objective"] + 1e-12)
+                self.assertEqual(rival["members"][2]["weight"], 1)
+        args = ("run", "-p", ONCE, "-n", "8", "--temp", "0", *three, "--weights")
+        self.assertEqual(self.good(*args, how + ",0.3"), self.good(*args, how + ",0.3"))
+        for bad, says in (("dexperts:0,1", "ANTI"), ("dexperts:0,1,2,x", "'x'"), ("dexperts:0,1,2,1,1", "ANTI"),
+                          ("dexperts:0,1,nobody", "nobody"), ("dexperts:0,1,1", "different"),
+                          ("dexperts:0,1,2,17", "alpha")):
+            self.bad(2, "weigh", "-p", ONCE, *three, "--weights", bad, says=says)
+
     def test_caps(self):
         capped = ("-m", "%s,cap=0.6" % STORIES, "-m", "%s,cap=0.3" % XS, "-m", DREAMS)
         got = self.good_json("weigh", "-p", ONCE, *capped, "--shrink", "0")
@@ -174,6 +194,15 @@ class Score(Program):
             self.assertEqual(len(got["next"]), 257)
             self.assertAlmostEqual(sum(got["next"]), 1, delta=1e-6)
             self.assertGreaterEqual(min(got["next"]), 0)
+
+    def test_dexperts(self):
+        three = ("--weights", "dexperts:2,0,1", *PAIR, "-m", XS)
+        path = self.text(170)
+        once = self.good_json("score", "-f", path, "--context-bytes", "60", *three, "--next")
+        walk = self.good_json("score", "-f", path, "--context-bytes", "60", *three, "--through-generation")
+        self.assertAlmostEqual(walk["bits_per_byte"], once["bits_per_byte"], delta=0.01 * once["bits_per_byte"])
+        self.assertAlmostEqual(sum(once["next"]), 1, places=9)
+        self.assertEqual(once["jensen_violations"], 0)
 
     def test_windows(self):
         path = self.text(1000)

@@ -218,6 +218,33 @@ def bayes(prior, q):
     return w, loss
 
 
+def experts(base, expert, anti, alpha):
+    """Rows [T][257] of log-probabilities -> the steered base, before the floor."""
+    p = np.exp(base + alpha * (expert - anti)) * (np.exp(base) >= 0.1 * np.exp(base).max(axis=1, keepdims=True))
+    return p / p.sum(axis=1, keepdims=True)
+
+
+def write_experts(rng, out):
+    out.put("experts", 2)
+    for count in (3, 6):
+        logq32, event = make_rows(rng, 3, count)
+        logq = logq32.astype(np.float64)
+
+        def loss(alpha):
+            p = experts(*logq, alpha)[np.arange(count), event]
+            return np.where(p > 0, -np.log(np.maximum(p, 1e-300)), np.log(EVENTS / ETA)).mean()
+
+        out.put("bytes", count)
+        out.put("logq", logq32)
+        out.put("event", event)
+        out.put("pool", floor(experts(*logq, 0.7))[0])
+        out.put("loss", loss(0.7))
+        best = optimize.minimize_scalar(loss, bounds=(0, 16), method="bounded", options={"xatol": 1e-12})
+        ends = min((loss(0.0), 0.0), (loss(16.0), 16.0))
+        out.put("best_loss", min(best.fun, ends[0]))
+        out.put("alpha", best.x if best.fun < ends[0] else ends[1])
+
+
 def write_weighers():
     rng = np.random.default_rng(14)
     out = Writer("weighers.txt")
@@ -253,6 +280,7 @@ def write_weighers():
         lam, loss = bayes(prior, q)
         out.put("bayes", lam)
         out.put("bayes_loss", loss)
+    write_experts(rng, out)
 
 
 # ---- sampling -----------------------------------------------------------------------------------

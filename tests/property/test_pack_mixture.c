@@ -197,8 +197,11 @@ static void refusals(void **state) {
     assert_int_equal(packllm_session_prompt(session, "abc", 3, &err), PACKLLM_E_ARG);
     assert_non_null(strstr(err.message, "hedge"));
     packllm_session_close(session);
-    for (int k = 0; packllm_weigher_name((enum packllm_weigher)k) != NULL; k++) {
-        assert_true(k <= PACKLLM_WEIGH_HEDGE);
+    static const int32_t wrong[][3] = {{0, 1, 1}, {0, 1, MEMBERS}, {-1, 0, 1}};
+    p.weigher = PACKLLM_WEIGH_DEXPERTS;
+    for (size_t k = 0; k < 3; k++) {
+        memcpy(p.experts, wrong[k], sizeof p.experts);
+        assert_int_equal(packllm_session_open(&session, w.pack, &p, &err), PACKLLM_E_ARG);
     }
     world_close(&w);
 }

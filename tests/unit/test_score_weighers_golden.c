@@ -75,24 +75,53 @@ static void one_case(FILE *file, struct fuse_block *log_block, struct fuse_block
     assert_true(fabs(loss - golden) <= 1e-11 * golden);
 }
 
+/* The rows and events that follow in the file: fills logq and event. */
+static void read_rows(FILE *file, size_t n, size_t T, uint16_t *event) {
+    double events[BYTES];
+    assert_int_equal(golden_read(file, "logq", values, MEMBERS * BYTES * N), n * T * N);
+    for (size_t i = 0; i < n * T * N; i++) {
+        logq[i] = (float)values[i];
+    }
+    (void)golden_read(file, "event", events, BYTES);
+    for (size_t t = 0; t < T; t++) {
+        event[t] = (uint16_t)events[t];
+    }
+}
+
+static void one_steered(FILE *file) {
+    size_t T = (size_t)golden_number(file, "bytes");
+    uint16_t event[BYTES];
+    double want[N], f, alpha = 0.7;
+    float out[N];
+    read_rows(file, 3, T, event);
+    struct fuse_experts e = {logq, logq + T * N, logq + 2 * T * N, event, T};
+    (void)golden_read(file, "pool", want, N);
+    fuse_experts_pool(e.base, e.expert, e.anti, alpha, out);
+    for (size_t c = 0; c < N; c++) {
+        assert_true(fabs((double)out[c] - want[c]) <= 3e-6 * (1 + fabs(want[c])));
+    }
+    assert_int_equal(fuse_experts_objective(&e, &alpha, &f, NULL, NULL), PACKLLM_OK);
+    assert_true(fabs(f - golden_number(file, "loss")) < 1e-12);
+    struct solve_problem p = {.n = 1, .eval = fuse_experts_objective, .ctx = &e};
+    struct solve_result r;
+    assert_int_equal(solve_free(&p, 1e-12, 200, &alpha, &r, NULL), PACKLLM_OK);
+    double golden = golden_number(file, "best_loss");
+    assert_true(r.f <= golden + 1e-12 && r.f >= golden - 1e-8);
+    double best = golden_number(file, "alpha");
+    compare("alpha", &alpha, &best, 1, 1e-3);
+}
+
 static void as_scipy_says(void **state) {
     (void)state;
     FILE *file = golden_open("weighers.txt");
     for (int left = (int)golden_number(file, "cases"); left > 0; left--) {
-        double shape[2], events[BYTES];
+        double shape[2];
         uint16_t event[BYTES];
         const float *column[MEMBERS];
         struct fuse_block log_block, linear;
         (void)golden_read(file, "shape", shape, 2);
         size_t n = (size_t)shape[0], T = (size_t)shape[1];
-        (void)golden_read(file, "logq", values, MEMBERS * BYTES * N);
-        for (size_t i = 0; i < n * T * N; i++) {
-            logq[i] = (float)values[i];
-        }
-        (void)golden_read(file, "event", events, BYTES);
-        for (size_t t = 0; t < T; t++) {
-            event[t] = (uint16_t)events[t];
-        }
+        read_rows(file, n, T, event);
         for (size_t i = 0; i < n; i++) {
             column[i] = logq + i * T * N;
         }
@@ -105,6 +134,9 @@ static void as_scipy_says(void **state) {
         one_case(file, &log_block, &linear);
         fuse_block_done(&log_block);
         fuse_block_done(&linear);
+    }
+    for (int left = (int)golden_number(file, "experts"); left > 0; left--) {
+        one_steered(file);
     }
     golden_close(file);
 }
