@@ -96,6 +96,12 @@ struct work {
 int work_begin(struct work *work, struct cli *cli, struct buf *text, bool *out_go);
 int work_session(struct work *work); /* closes the session, opens another with session_params */
 void work_done(struct work *work);
+/* weights.c: --weights and --pool into session_params; the specs are read. */
+int work_weigher(struct work *work);
+/* The members of --weights dexperts:…, once their names are known. */
+int work_experts(struct work *work);
+/* members.c: a member's name or its number from 0; option is what an error names. */
+int work_member(struct work *work, const char *option, const char *name, int32_t *out);
 
 /* ---- table.c: tables for people ---- */
 

@@ -31,6 +31,7 @@ struct score {
     struct table_score total;
     double seconds_evaluate, seconds_solve;
     uint64_t jensen_violations;
+    double posterior, regret, regret_bound; /* of the pool; nats: bayes and hedge */
 };
 
 /* The largest start of a character at or below offset. */
@@ -152,6 +153,9 @@ static int add_up(struct score *score) {
         total->bytes += one->bytes;
         total->resyncs += one->resyncs;
         score->jensen_violations += one->jensen_violations;
+        score->posterior += one->posterior * share;
+        score->regret += one->regret * share;
+        score->regret_bound += one->regret_bound * share;
         score->seconds_evaluate += one->seconds_evaluate;
         score->seconds_solve += one->seconds_solve;
         for (size_t i = 0; i < score->n; i++) {
@@ -161,6 +165,7 @@ static int add_up(struct score *score) {
             mean->weight += member->weight * share;
             mean->bits_per_byte += member->bits_per_byte * share;
             mean->bits_per_byte_model += member->bits_per_byte_model * share;
+            mean->posterior += member->posterior * share;
             mean->forwards += member->forwards;
             mean->tokens += member->tokens;
             mean->windows += member->windows;
@@ -199,6 +204,9 @@ static void members_json(struct json *json, const struct packllm_member_score *m
         json_begin_object(json);
         json_key_text(json, "name", members[i].name);
         json_key_double(json, "weight", members[i].weight);
+        if (isfinite(members[i].posterior)) {
+            json_key_double(json, "posterior", members[i].posterior);
+        }
         json_key_double(json, "bits_per_byte", members[i].bits_per_byte);
         json_key_double(json, "bits_per_byte_model", members[i].bits_per_byte_model);
         json_key_uint(json, "forwards", members[i].forwards);
@@ -208,6 +216,15 @@ static void members_json(struct json *json, const struct packllm_member_score *m
         json_end_object(json);
     }
     json_end_array(json);
+}
+
+/* What the running mixture of bayes or hedge says about itself. */
+static void mixture_json(struct json *json, double posterior, double regret, double bound) {
+    if (isfinite(regret)) {
+        json_key_double(json, "posterior", posterior);
+        json_key_double(json, "regret", regret);
+        json_key_double(json, "regret_bound", bound);
+    }
 }
 
 static void windows_json(struct json *json, const struct score *score) {
@@ -222,6 +239,8 @@ static void windows_json(struct json *json, const struct score *score) {
         json_key_uint(json, "context_bytes", window->score.context_bytes);
         json_key_double(json, "bits_per_byte", window->score.bits_per_byte);
         members_json(json, window->members, score->n);
+        mixture_json(json, window->score.posterior, window->score.regret,
+                     window->score.regret_bound);
         json_key_uint(json, "resyncs", window->score.resyncs);
         json_end_object(json);
     }
@@ -231,13 +250,17 @@ static void windows_json(struct json *json, const struct score *score) {
 static void score_json(struct buf *out, const struct score *score) {
     const struct table_score *total = &score->total;
     const struct packllm_member_score *best = &score->means[total->best];
+    const struct packllm_session_params *params = &score->work->session_params;
     struct json json;
     json_init(&json, out);
     json_begin_object(&json);
+    json_key_text(&json, "pool", packllm_pool_name(params->pool));
+    json_key_text(&json, "weights", packllm_weigher_name(params->weigher));
     json_key_uint(&json, "bytes", total->bytes);
     json_key_uint(&json, "context_bytes", total->context_bytes);
     json_key_double(&json, "bits_per_byte", total->bits_per_byte);
     members_json(&json, score->means, score->n);
+    mixture_json(&json, score->posterior, score->regret, score->regret_bound);
     json_key_uint(&json, "resyncs", total->resyncs);
     json_key(&json, "best_member"); /* with hindsight: the fewest canonical bits/byte */
     json_begin_object(&json);

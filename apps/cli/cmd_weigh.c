@@ -17,6 +17,12 @@ static void weigh_json(struct buf *out, const struct packllm_weights *weights) {
     json_key_double(&json, "gap", weights->gap);
     json_key_double(&json, "error", weights->error);
     json_key_uint(&json, "passes", weights->passes);
+    json_key_text(&json, "certifies", packllm_weigher_certifies(weights->weigher));
+    if (weights->weigher == PACKLLM_WEIGH_BAYES) {
+        json_key_double(&json, "prequential", weights->prequential);
+        json_key_double(&json, "regret", weights->regret);
+        json_key_double(&json, "regret_bound", weights->regret_bound);
+    }
     json_key(&json, "members");
     json_begin_array(&json);
     for (size_t i = 0; i < weights->n_members; i++) {

@@ -155,64 +155,6 @@ static int locate_all(struct work *work) {
 
 /* ---- options to parameters ---- */
 
-static int read_fixed(struct work *work, const char *text) {
-    struct cli *cli = work->cli;
-    double sum = 0;
-    size_t n = 0;
-    work->fixed = alloc_zero(work->n, sizeof *work->fixed);
-    if (work->fixed == NULL) {
-        return ui_fail(cli, EXIT_WORK, "out of memory");
-    }
-    for (const char *p = text; p != NULL; n++) {
-        char one[64];
-        const char *comma = strchr(p, ',');
-        size_t size = comma != NULL ? (size_t)(comma - p) : strlen(p);
-        double weight = -1;
-        if (size < sizeof one) {
-            memcpy(one, p, size);
-            one[size] = '\0';
-        }
-        if (size >= sizeof one || number_double(one, &weight) != NUMBER_OK || weight < 0 ||
-            weight > 1e9) {
-            return ui_fail(cli, EXIT_USE,
-                           "--weights fixed:%s: '%.*s' is not a weight; numbers from 0 to 1 are "
-                           "wanted, parted by commas",
-                           text, (int)(size < 64 ? size : 64), p);
-        }
-        if (n < work->n) {
-            work->fixed[n] = weight;
-        }
-        sum += weight;
-        p = comma != NULL ? comma + 1 : NULL;
-    }
-    if (n != work->n) {
-        return ui_fail(cli, EXIT_USE, "--weights fixed:%s: %zu weights for %zu members", text, n,
-                       work->n);
-    }
-    if (!(sum > 0)) {
-        return ui_fail(cli, EXIT_USE, "--weights fixed:%s: at least one must be above 0", text);
-    }
-    return EXIT_FINE;
-}
-
-static int read_weigher(struct work *work) {
-    static const enum packllm_weigher weighers[] = {PACKLLM_WEIGH_EXACT, PACKLLM_WEIGH_SIM,
-                                                    PACKLLM_WEIGH_UNIFORM, PACKLLM_WEIGH_TOP1};
-    const char *text = value(work, OPT_WEIGHTS)->text;
-    if (strncmp(text, "fixed:", 6) == 0) {
-        work->session_params.weigher = PACKLLM_WEIGH_FIXED;
-        int code = read_fixed(work, text + 6);
-        work->session_params.fixed = work->fixed;
-        return code;
-    }
-    for (size_t i = 0; i < sizeof weighers / sizeof weighers[0]; i++) {
-        if (strcmp(text, packllm_weigher_name(weighers[i])) == 0) {
-            work->session_params.weigher = weighers[i];
-        }
-    }
-    return EXIT_FINE;
-}
-
 static bool name_is(const struct spec *spec, const char *name) {
     if (spec->name != NULL) {
         return strcmp(spec->name, name) == 0;
@@ -220,31 +162,32 @@ static bool name_is(const struct spec *spec, const char *name) {
     return strcmp(spec->path, name) == 0;
 }
 
-/* --tokenizer: a member's name, or its number from 0. */
-static int read_display(struct work *work) {
-    const char *name = value(work, OPT_TOKENIZER)->text;
+int work_member(struct work *work, const char *option, const char *name, int32_t *out) {
     int64_t number = 0;
-    if (name == NULL) {
-        return EXIT_FINE;
-    }
     struct nearest nearest;
     nearest_init(&nearest, name);
     for (size_t i = 0; i < work->n; i++) {
         if (name_is(&work->specs[i], name)) {
-            work->session_params.display = (int32_t)i;
+            *out = (int32_t)i;
             return EXIT_FINE;
         }
         nearest_offer(&nearest, work->specs[i].name);
     }
     if (number_int(name, &number) == NUMBER_OK && number >= 0 && number < (int64_t)work->n) {
-        work->session_params.display = (int32_t)number;
+        *out = (int32_t)number;
         return EXIT_FINE;
     }
     return ui_fail(work->cli, EXIT_USE,
-                   "--tokenizer: '%s' is neither a member's name nor a number from 0 to %zu; the "
-                   "%s member is '%s'",
-                   name, work->n - 1, nearest.best != NULL ? "nearest" : "first",
+                   "%s: '%s' is neither a member's name nor a number from 0 to %zu; the %s member "
+                   "is '%s'",
+                   option, name, work->n - 1, nearest.best != NULL ? "nearest" : "first",
                    nearest.best != NULL ? nearest.best : work->specs[0].name);
+}
+
+static int read_display(struct work *work) {
+    const char *name = value(work, OPT_TOKENIZER)->text;
+    return name == NULL ? EXIT_FINE
+                        : work_member(work, "--tokenizer", name, &work->session_params.display);
 }
 
 static void read_sampling(struct work *work) {
@@ -325,8 +268,6 @@ static int read_params(struct work *work) {
     }
     work->session_params = packllm_session_params_default();
     struct packllm_session_params *session = &work->session_params;
-    session->pool =
-        strcmp(opt_text(args, OPT_POOL), "linear") == 0 ? PACKLLM_POOL_LINEAR : PACKLLM_POOL_LOG;
     const char *space = opt_text(args, OPT_SPACE);
     session->space = strcmp(space, "tokens") == 0  ? PACKLLM_SPACE_TOKENS
                      : strcmp(space, "bytes") == 0 ? PACKLLM_SPACE_BYTES
@@ -340,7 +281,7 @@ static int read_params(struct work *work) {
     session->progress = on_read;
     session->progress_data = work;
     read_sampling(work);
-    return read_weigher(work);
+    return work_weigher(work);
 }
 
 /* ---- steps ---- */
@@ -425,6 +366,9 @@ int work_begin(struct work *work, struct cli *cli, struct buf *text, bool *out_g
     }
     if (code == EXIT_FINE) {
         code = read_display(work);
+    }
+    if (code == EXIT_FINE) {
+        code = work_experts(work);
     }
     if (code == EXIT_FINE && memory) {
         return print_memory(work);

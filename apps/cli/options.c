@@ -124,19 +124,25 @@ static struct args_option options[N_OPTIONS] = {
     [OPT_WEIGHTS] = {.name = "weights",
                      .argument = "HOW",
                      .type = ARGS_CHOICE,
-                     .choices = "exact|sim|uniform|top1|fixed:",
-                     .later_choices = "greedy|free|em|bayes|hedge|cbtm|dexperts",
+                     .choices =
+                         "exact|greedy|sim|free|em|bayes|hedge|uniform|top1|fixed:|dexperts:",
+                     .later_choices = "cbtm",
+                     .later_why = "it needs domain text of the members, from a pack file",
                      .initial = "exact",
                      .group = FUSION,
                      .commands = WORK,
-                     .help = "how the weights come from the prompt; fixed:0.7,0.3 gives them"},
+                     .help =
+                         "how the weights come from the prompt; greedy: the paper's grid; free: "
+                         "their sum is free, too; em, bayes: of the linear pool; hedge: a mixture "
+                         "of pool and members that runs along a scored text; fixed:0.7,0.3 gives "
+                         "them; dexperts:BASE,EXPERT,ANTI[,ALPHA]: a base steered by two others"},
     [OPT_SHRINK] = {.name = "shrink",
                     .argument = "K",
                     .type = ARGS_DOUBLE,
                     .maximum = 1e9,
                     .group = FUSION,
                     .commands = WORK,
-                    .help = "pull of exact toward the priors; 0: the pure problem"},
+                    .help = "pull of exact and free toward the priors; 0: the pure problem"},
     [OPT_TAU] = {.name = "tau",
                  .argument = "T",
                  .type = ARGS_DOUBLE,

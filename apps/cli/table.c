@@ -65,6 +65,9 @@ void table_weights(struct buf *out, const struct packllm_weights *weights, int f
     if (isfinite(weights->gap)) {
         (void)buf_printf(out, ", gap %.1e nats/byte, %u passes", weights->gap, weights->passes);
     }
+    if (isfinite(weights->prequential)) {
+        (void)buf_printf(out, ", %.4f bits/byte running", weights->prequential);
+    }
     (void)buf_printf(out, ", read in %.2f s\n", weights->seconds_evaluate);
     for (size_t i = 0; i < weights->n_members; i++) {
         const struct packllm_member_weight *member = &weights->members[i];

@@ -138,7 +138,9 @@ static bool read_choice(const struct args_option *option, struct args_value *val
         return true;
     }
     if (word_in(option->later_choices, text)) {
-        (void)buf_printf(error, "%s %s is not in this version yet", from->spelled, text);
+        (void)buf_printf(error, "%s %s is not in this version yet%s%s", from->spelled, text,
+                         option->later_why != NULL ? ": " : "",
+                         option->later_why != NULL ? option->later_why : "");
         return false;
     }
     (void)buf_printf(error, "%s: '%s' is not one of %s", from->spelled, text, option->choices);

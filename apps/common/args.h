@@ -28,6 +28,7 @@ struct args_option {
     double minimum, maximum;   /* ARGS_INT, ARGS_DOUBLE */
     const char *choices;       /* ARGS_CHOICE: parted by '|' */
     const char *later_choices; /* recognised, but not in this version yet */
+    const char *later_why;     /* what the error adds about them; NULL: nothing */
     const char *initial;       /* default, as one would write it; NULL: none */
     const char *group;         /* heading in help; NULL for an option of a later version */
     const char *help;

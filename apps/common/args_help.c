@@ -56,7 +56,10 @@ static void add_explanation(const struct args_table *table, const struct args_op
     (void)buf_add_text(out, option->help);
     (void)buf_add_text(out, " (");
     if (option->type == ARGS_CHOICE) {
-        (void)buf_printf(out, "%s; ", option->choices);
+        for (const char *c = option->choices; *c != '\0'; c++) { /* so that lines can break */
+            (void)buf_add(out, *c == '|' ? ", " : c, *c == '|' ? 2 : 1);
+        }
+        (void)buf_add_text(out, "; ");
     } else if (option->type == ARGS_INT || option->type == ARGS_DOUBLE) {
         add_range(option, out);
         (void)buf_add_text(out, "; ");

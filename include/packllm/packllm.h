@@ -91,16 +91,29 @@ enum packllm_weigher {
     PACKLLM_WEIGH_SIM,     /* softmax(-NLL / tau), the paper's similarity weights */
     PACKLLM_WEIGH_UNIFORM, /* 1 / K */
     PACKLLM_WEIGH_TOP1,    /* the member of the lowest bits/byte alone */
-    PACKLLM_WEIGH_FIXED    /* given by the caller */
+    PACKLLM_WEIGH_FIXED,   /* given by the caller */
+    PACKLLM_WEIGH_GREEDY,  /* the paper's grid: steps of 0.05, member after member */
+    PACKLLM_WEIGH_FREE,    /* weights >= 0 that need not sum to 1; log-linear pool only */
+    PACKLLM_WEIGH_EM,      /* expectation maximisation; linear pool only */
+    PACKLLM_WEIGH_BAYES,   /* prior times likelihood; linear pool only; scoring: running on */
+    PACKLLM_WEIGH_HEDGE,   /* running mixture of the exact pool and each member; scoring only */
+    PACKLLM_WEIGH_DEXPERTS /* a base steered by expert and anti-expert; log-linear pool only */
 };
 /* What the members are fused in. auto: tokens where all members share a vocabulary, else bytes. */
 enum packllm_space { PACKLLM_SPACE_AUTO, PACKLLM_SPACE_BYTES, PACKLLM_SPACE_TOKENS };
 enum packllm_choose { PACKLLM_CHOOSE_TOKENS, PACKLLM_CHOOSE_BYTES };
-enum packllm_finish { PACKLLM_FINISH_NONE, PACKLLM_FINISH_STOP, PACKLLM_FINISH_LENGTH, PACKLLM_FINISH_END };
+enum packllm_finish {
+    PACKLLM_FINISH_NONE,
+    PACKLLM_FINISH_STOP,
+    PACKLLM_FINISH_LENGTH,
+    PACKLLM_FINISH_END
+};
 
 /* "log", "exact", "stop", … ; NULL for a value outside the enum. */
 PACKLLM_API const char *packllm_pool_name(enum packllm_pool pool);
 PACKLLM_API const char *packllm_weigher_name(enum packllm_weigher weigher);
+/* What the figures of this weigher prove, in a few words; NULL: nothing. */
+PACKLLM_API const char *packllm_weigher_certifies(enum packllm_weigher weigher);
 PACKLLM_API const char *packllm_finish_name(enum packllm_finish finish);
 
 /* ---- pack ---------------------------------------------------------------------------------- */
@@ -180,10 +193,10 @@ struct packllm_session;
 
 /* As llama.cpp means them, in its order: bias, penalties, top-k, top-p, min-p, temperature. */
 struct packllm_sampling {
-    double temp;  /* <= 0: greedy; 0.8 */
-    int32_t top_k; /* <= 0: off; 40 */
-    double top_p; /* 1: off; 0.95 */
-    double min_p; /* 0: off; 0.05 */
+    double temp;              /* <= 0: greedy; 0.8 */
+    int32_t top_k;            /* <= 0: off; 40 */
+    double top_p;             /* 1: off; 0.95 */
+    double min_p;             /* 0: off; 0.05 */
     double repeat_penalty;    /* 1: off; 1 */
     int32_t repeat_last_n;    /* display tokens looked back at; 0: off, -1: all; 64 */
     double presence_penalty;  /* 0: off */
@@ -197,16 +210,18 @@ struct packllm_session_params {
     enum packllm_pool pool;
     enum packllm_weigher weigher;
     enum packllm_choose choose;
-    double shrink;       /* kappa of the ridge toward the prior; 0 = the pure problem */
+    double shrink;       /* kappa of the ridge toward the prior (exact, free, hedge); 0 = none */
     double tau;          /* temperature of sim */
     const double *fixed; /* [n_members] for PACKLLM_WEIGH_FIXED: >= 0, sum 1 (normalised) */
+    int32_t experts[3];  /* members for PACKLLM_WEIGH_DEXPERTS: base, expert, anti-expert */
+    double alpha;        /* their weights are 1, alpha, -alpha; < 0: fitted on the prompt */
     double epsilon;      /* share of P(text) from which an end of a token is evaluated, (0, 1) */
     int32_t display;     /* member whose tokens are chosen among; -1 = the largest weight */
     int64_t max_tokens;  /* display tokens to generate; < 0 = until the end or a full context */
     struct packllm_sampling sampling;
     const char *const *stop; /* [n_stop] strings that end the text (not part of it) */
     size_t n_stop;
-    bool why;            /* keep what packllm_session_why tells */
+    bool why; /* keep what packllm_session_why tells */
     /* Called while a prompt is evaluated: member, share 0..1. May be NULL. */
     void (*progress)(void *data, int member, double share);
     void *progress_data;
@@ -233,9 +248,14 @@ struct packllm_weights {
     uint64_t bytes;       /* of the prompt */
     double bits_per_byte; /* of the pack on the prompt */
     double objective;     /* nats per byte, without the ridge */
-    double gap;           /* certified: objective + ridge is at most this far above its minimum,
+    double gap;           /* certified: objective + ridge is at most this far above its minimum over
+                             the weights that the weigher may give (greedy: over all that sum to 1),
                              nats per byte; NAN where the weigher optimises nothing */
     unsigned passes;      /* evaluations of the objective */
+    /* bayes, else NAN: of the mixture that ran from the prior along the prompt. */
+    double prequential;  /* its bits per byte */
+    double regret;       /* nats, in all, above the best member */
+    double regret_bound; /* what the regret cannot exceed: log 1 / the best member's prior */
     size_t n_members;
     const struct packllm_member_weight *members; /* [n_members], owned by the session */
     double seconds_evaluate, seconds_solve;
@@ -257,10 +277,10 @@ struct packllm_member_stats {
 };
 
 struct packllm_stats {
-    uint64_t bytes;         /* generated */
-    uint64_t tokens;        /* display tokens generated, the end not counted */
-    uint64_t prompt_tokens; /* display tokens of the prompt */
-    uint64_t resyncs;       /* times a cover set was lost and rebuilt */
+    uint64_t bytes;                        /* generated */
+    uint64_t tokens;                       /* display tokens generated, the end not counted */
+    uint64_t prompt_tokens;                /* display tokens of the prompt */
+    uint64_t resyncs;                      /* times a cover set was lost and rebuilt */
     double normaliser_min, normaliser_max; /* of pi, over the steps: near 1 (docs/math.md) */
     double seconds_prompt, seconds_generate;
     size_t n_members;
@@ -269,8 +289,8 @@ struct packllm_stats {
 
 /* Who said what, for the piece of the last step (params.why). */
 struct packllm_why_member {
-    double logprob;    /* of the piece's bytes under this member's byte model, nats */
-    char first[64];    /* what it would have written: its own likeliest token, valid UTF-8 */
+    double logprob; /* of the piece's bytes under this member's byte model, nats */
+    char first[64]; /* what it would have written: its own likeliest token, valid UTF-8 */
     double first_logprob;
 };
 struct packllm_why {
@@ -339,6 +359,7 @@ struct packllm_member_score {
     uint64_t tokens;            /* canonical tokens of the scored bytes */
     uint64_t windows;
     double seconds;
+    double posterior; /* bayes, hedge, else NAN: its share of the mixture after the last byte */
 };
 
 struct packllm_score {
@@ -350,6 +371,10 @@ struct packllm_score {
     const struct packllm_member_score *members; /* owned by the session */
     double next[PACKLLM_EVENTS];                /* fused, sums to 1; zeros unless asked for */
     double seconds_evaluate, seconds_solve;
+    /* bayes and hedge, else NAN: the scored bytes' loss is that of a mixture that runs along them. */
+    double posterior;    /* hedge: the pool's share of it after the last byte */
+    double regret;       /* nats, in all, above the best of its experts (bayes: with the context) */
+    double regret_bound; /* what the regret cannot exceed */
 };
 
 PACKLLM_API struct packllm_score_params packllm_score_params_default(void);

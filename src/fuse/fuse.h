@@ -20,8 +20,8 @@ void fuse_floor(const double *q, float *out_logq);
 
 /* Fused log-probabilities, normalised (sum of exp is 1 to rounding). logq: [n] pointers to [257];
  * lambda[n]: members at 0 are skipped (their pointer may be NULL). lambda = e_k gives member k's
- * row bit for bit. log: p ~ prod q_i^lambda_i; linear: p = sum lambda_i q_i. lambda >= 0 with at
- * least one > 0; values of -inf are events that cannot happen, but at least one event must be
+ * row bit for bit. log: p ~ prod q_i^lambda_i; linear: p = sum lambda_i q_i, normalised. lambda >= 0,
+ * of any sum; all 0: uniform (log pool only); values of -inf are events that cannot happen, but at least one event must be
  * possible. No memory, any thread. */
 void fuse_pool(enum packllm_pool pool, size_t n, const double *lambda, const float *const *logq,
                float *out_logp);
@@ -57,5 +57,20 @@ enum packllm_status fuse_objective(void *ctx, const double *lambda, double *f, d
                                    double *H);
 /* Mean NLL of each member over the block, nats per byte. */
 void fuse_member_nll(const struct fuse_block *block, double *out_nll);
+
+/* A base steered by expert and anti-expert, see experts.c: q_B (q_E / q_A)^alpha over the events whose
+ * base probability is at least 0.1 times the largest, normalised, with the floor. Rows are [257] and
+ * finite; out_logp may be one of them. */
+void fuse_experts_pool(const float *base, const float *expert, const float *anti, double alpha,
+                       float *out_logp);
+struct fuse_experts {
+    const float *base, *expert, *anti; /* [n_bytes][257], nats, floored */
+    const uint16_t *event;             /* [n_bytes], 0..256 */
+    size_t n_bytes;                    /* >= 1 */
+};
+/* The mean loss of that pool (without the floor where a byte is inside) as a function of alpha[1] >= 0:
+ * the eval of a struct solve_problem with n = 1, for solve_free; ctx is a struct fuse_experts. */
+enum packllm_status fuse_experts_objective(void *ctx, const double *alpha, double *f, double *g,
+                                           double *H);
 
 #endif

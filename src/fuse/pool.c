@@ -103,7 +103,13 @@ void fuse_pool(enum packllm_pool pool, size_t n, const double *lambda, const flo
             last = i;
         }
     }
-    assert(used > 0);
+    if (used == 0) { /* every power is 1 */
+        assert(pool == PACKLLM_POOL_LOG);
+        for (size_t c = 0; c < PACKLLM_EVENTS; c++) {
+            out_logp[c] = (float)-log((double)PACKLLM_EVENTS);
+        }
+        return;
+    }
     if (used == 1 && lambda[last] == 1) {
         memmove(out_logp, logq[last], PACKLLM_EVENTS * sizeof *out_logp);
         return;

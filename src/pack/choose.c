@@ -104,7 +104,7 @@ static void find_active(struct packllm_session *s, bool display_first) {
         c->lambda[c->n_active++] = s->lambda[s->display];
     }
     for (size_t i = 0; i < s->pack->n; i++) {
-        if (s->lambda[i] > 0.0 && !(display_first && i == s->display)) {
+        if (s->lambda[i] != 0.0 && !(display_first && i == s->display)) {
             c->active[c->n_active] = i;
             c->lambda[c->n_active++] = s->lambda[i];
         }
@@ -213,7 +213,7 @@ static void pool_here(struct packllm_session *s, size_t depth, float *logp) {
         fuse_floor(q, row);
         c->rows[k] = row;
     }
-    fuse_pool(s->params.pool, c->n_active, c->lambda, c->rows, logp);
+    pack_pool(s, c->n_active, c->active, c->lambda, c->rows, logp);
 }
 
 /* Candidates found[low..high) share their first `depth` bytes; delta is their product so far. */

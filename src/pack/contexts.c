@@ -50,7 +50,7 @@ void pack_keep_best(struct packllm_session *s, size_t n_read) {
 
 void pack_keep_weighted(struct packllm_session *s) {
     for (size_t i = 0; s->pack->n > COVERS_IDLE && i < s->pack->n; i++) {
-        if (!(s->lambda[i] > 0.0)) {
+        if (s->lambda[i] == 0.0) {
             give_back(s, i);
         }
     }

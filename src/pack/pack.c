@@ -75,7 +75,7 @@ static enum packllm_status check_specs(const struct packllm_member_spec *specs, 
             }
         }
     }
-    if (caps < 1.0) {
+    if (caps < 1.0 - 1e-9) { /* the solver's tolerance */
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
                     "the caps sum to %g: weights of sum 1 do not fit below them", caps);
     }
@@ -284,11 +284,6 @@ enum packllm_status packllm_pack_member(const struct packllm_pack *pack, size_t 
 const char *packllm_pool_name(enum packllm_pool pool) {
     static const char *const names[] = {"log", "linear"};
     return (unsigned)pool < sizeof names / sizeof *names ? names[pool] : NULL;
-}
-
-const char *packllm_weigher_name(enum packllm_weigher weigher) {
-    static const char *const names[] = {"exact", "sim", "uniform", "top1", "fixed"};
-    return (unsigned)weigher < sizeof names / sizeof *names ? names[weigher] : NULL;
 }
 
 const char *packllm_finish_name(enum packllm_finish finish) {

@@ -85,6 +85,13 @@ void pack_count_from_here(struct packllm_session *s, size_t i); /* forwards and 
 enum packllm_status pack_read_again(struct packllm_session *s, size_t i, struct packllm_error *err);
 /* E_TEXT with the byte offset if text is not valid UTF-8. */
 enum packllm_status pack_check_utf8(const char *text, size_t size, struct packllm_error *err);
+/* weighers.c: whether the weigher fits the pool and n members, and (scoring false) can weigh without a
+ * text to score. */
+enum packllm_status pack_check_weigher(const struct packllm_session_params *p, size_t n,
+                                       bool scoring, struct packllm_error *err);
+/* One fused row of the n members active[n] (NULL: member k is k), their lambda[n] and rows[n]. */
+void pack_pool(const struct packllm_session *s, size_t n, const size_t *active,
+               const double *lambda, const float *const *rows, float *out_logp);
 struct score_method pack_method(const struct packllm_session *s);
 
 /* choose.c: one symbol of the reply. *out_id: display token (or byte), or -1 for END. */

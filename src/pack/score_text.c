@@ -1,6 +1,6 @@
 /* score_text.c - scoring known text with the pack: in one go, or by the walk that generates; and the
  * plain decoding of one member that speeds are compared with. */
-#include "pack/pack.h" /* first: it asks for the experimental tier */
+#include "pack/tally.h" /* first: it asks for the experimental tier */
 
 #include <math.h>
 #include <string.h>
@@ -13,52 +13,13 @@ struct packllm_score_params packllm_score_params_default(void) {
     return (struct packllm_score_params){0};
 }
 
-/* What is summed over the scored bytes. */
-struct tally {
-    struct packllm_session *s;
-    const struct packllm_score_params *p;
-    const float **rows;  /* [n] of this byte */
-    double *log2_member; /* [n] */
-    double *nll;         /* [n] through the byte models, nats */
-    double nll_pack;
-    uint64_t jensen;
-};
-
-static void tally_byte(struct tally *t, size_t offset, uint8_t byte, double parked) {
-    struct packllm_session *s = t->s;
-    float logp[PACKLLM_EVENTS];
-    double bound = 0.0;
-    fuse_pool(s->params.pool, s->pack->n, s->lambda, t->rows, logp);
-    for (size_t i = 0; i < s->pack->n; i++) {
-        double nll = -(double)t->rows[i][byte];
-        t->nll[i] += nll;
-        t->log2_member[i] = -nll * MATH_BITS_PER_NAT;
-        bound += s->lambda[i] > 0.0 ? s->lambda[i] * nll : 0.0;
-    }
-    double nll = -(double)logp[byte];
-    t->nll_pack += nll;
-    t->jensen += nll > bound + 1e-4 ? 1 : 0; /* rows are floats */
-    if (t->p->per_byte != NULL) {
-        t->p->per_byte(t->p->per_byte_data, offset, -nll * MATH_BITS_PER_NAT, t->log2_member,
-                       parked);
-    }
-}
-
-static void fill_next(struct packllm_session *s, const float **rows, float *store, double *next) {
-    double q[PACKLLM_EVENTS], sum = 0.0;
-    float logp[PACKLLM_EVENTS];
-    for (size_t i = 0; i < s->pack->n; i++) {
-        (void)cover_next(s->covers[i], q);
+/* The members' rows behind the text, into t->rows. */
+static void next_rows(struct tally *t, float *store) {
+    double q[PACKLLM_EVENTS];
+    for (size_t i = 0; i < t->s->pack->n; i++) {
+        (void)cover_next(t->s->covers[i], q);
         fuse_floor(q, store + i * PACKLLM_EVENTS);
-        rows[i] = store + i * PACKLLM_EVENTS;
-    }
-    fuse_pool(s->params.pool, s->pack->n, s->lambda, rows, logp);
-    for (int e = 0; e < PACKLLM_EVENTS; e++) {
-        next[e] = exp((double)logp[e]);
-        sum += next[e];
-    }
-    for (int e = 0; e < PACKLLM_EVENTS; e++) {
-        next[e] /= sum;
+        t->rows[i] = store + i * PACKLLM_EVENTS;
     }
 }
 
@@ -172,15 +133,12 @@ enum packllm_status packllm_session_score(struct packllm_session *s, const char 
             return status;
         }
     }
-    struct tally t = {.s = s, .p = &p};
+    struct tally t;
     const struct score_reading **readings = alloc_array(n, sizeof *readings);
     float *store = alloc_array(n, PACKLLM_EVENTS * sizeof *store);
-    t.rows = alloc_array(n, sizeof *t.rows);
-    t.log2_member = alloc_array(n, sizeof *t.log2_member);
-    t.nll = alloc_zero(n, sizeof *t.nll);
     double start = score_clock();
-    if (readings == NULL || store == NULL || t.rows == NULL || t.log2_member == NULL ||
-        t.nll == NULL) {
+    status = tally_open(&t, s, &p, err);
+    if (status >= 0 && (readings == NULL || store == NULL)) {
         status = fail_memory(err, n * PACKLLM_EVENTS * sizeof(float));
     }
     atomic_store(&s->cancel, false);
@@ -204,6 +162,9 @@ enum packllm_status packllm_session_score(struct packllm_session *s, const char 
     if (status >= 0) {
         status = score_weigh(&method, n, readings, text, p.context_bytes, s->lambda, &w, err);
     }
+    if (status >= 0) {
+        tally_context(&t, text, p.context_bytes);
+    }
     if (status >= 0 && p.through_generation) {
         status = walk(s, text, size, p.context_bytes, &t, store, err);
     } else if (status >= 0) {
@@ -216,8 +177,10 @@ enum packllm_status packllm_session_score(struct packllm_session *s, const char 
         score.members = s->member_scores;
         score.seconds_solve = w.seconds;
         fill_score(s, &p, &t, size - p.context_bytes, &score);
+        tally_finish(&t, &score);
         if (p.next) {
-            fill_next(s, t.rows, store, score.next);
+            next_rows(&t, store);
+            tally_next(&t, score.next);
         }
         *out_score = score;
     }
@@ -226,9 +189,7 @@ enum packllm_status packllm_session_score(struct packllm_session *s, const char 
     }
     base_free(readings);
     base_free(store);
-    base_free(t.rows);
-    base_free(t.log2_member);
-    base_free(t.nll);
+    tally_close(&t);
     return status;
 }
 

@@ -20,6 +20,8 @@ struct packllm_session_params packllm_session_params_default(void) {
         .tau = 1.0,
         .epsilon = 0.003,
         .display = -1,
+        .experts = {-1, -1, -1},
+        .alpha = -1.0,
         .max_tokens = -1,
         .sampling = {.temp = 0.8,
                      .top_k = 40,
@@ -32,10 +34,13 @@ struct packllm_session_params packllm_session_params_default(void) {
 
 static enum packllm_status check_params(const struct packllm_session_params *p, size_t n,
                                         struct packllm_error *err) {
-    if (packllm_pool_name(p->pool) == NULL || packllm_weigher_name(p->weigher) == NULL ||
-        (unsigned)p->choose > PACKLLM_CHOOSE_BYTES || (unsigned)p->space > PACKLLM_SPACE_TOKENS) {
-        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
-                    "space, pool, weigher or choose is no known one");
+    if (packllm_pool_name(p->pool) == NULL || (unsigned)p->choose > PACKLLM_CHOOSE_BYTES ||
+        (unsigned)p->space > PACKLLM_SPACE_TOKENS) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "space, pool or choose is no known one");
+    }
+    enum packllm_status status = pack_check_weigher(p, n, true, err);
+    if (status < 0) {
+        return status;
     }
     if (!(p->shrink >= 0.0) || !isfinite(p->shrink)) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "shrink is %g: give a number >= 0",
@@ -191,6 +196,8 @@ struct score_method pack_method(const struct packllm_session *s) {
                                  .shrink = s->params.shrink,
                                  .tau = s->params.tau,
                                  .fixed = s->fixed,
+                                 .experts = s->params.experts,
+                                 .alpha = s->params.alpha,
                                  .prior = s->pack->prior,
                                  .cap = s->pack->cap};
 }
@@ -233,6 +240,9 @@ static void fill_weights(struct packllm_session *s, size_t size, const struct sc
                                           .objective = w->objective,
                                           .gap = w->gap,
                                           .passes = w->passes,
+                                          .prequential = w->prequential * MATH_BITS_PER_NAT,
+                                          .regret = w->regret,
+                                          .regret_bound = w->regret_bound,
                                           .n_members = s->pack->n,
                                           .members = s->member_weights,
                                           .seconds_evaluate = evaluate,
@@ -273,6 +283,9 @@ static enum packllm_status read_prompt(struct packllm_session *s, const char *te
                     "the prompt is empty: the weights come from what it says, give some text");
     }
     enum packllm_status status = pack_check_utf8(text, size, err);
+    if (status >= 0) {
+        status = pack_check_weigher(&s->params, s->pack->n, false, err);
+    }
     if (status < 0) {
         return status;
     }
@@ -318,6 +331,9 @@ enum packllm_status packllm_session_prompt(struct packllm_session *s, const char
     for (size_t i = 1; i < s->pack->n; i++) {
         s->display = s->lambda[i] > s->lambda[s->display] ? i : s->display;
     }
+    if (s->params.weigher == PACKLLM_WEIGH_DEXPERTS) {
+        s->display = (size_t)s->params.experts[0];
+    }
     if (s->params.display >= 0) {
         s->display = (size_t)s->params.display;
     }
@@ -359,6 +375,10 @@ enum packllm_status packllm_session_set_weights(struct packllm_session *s, const
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "%zu weights for %zu members", n,
                     s->pack->n);
     }
+    if (s->params.weigher == PACKLLM_WEIGH_DEXPERTS) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                    "dexperts is no weighted mean: open a session with another weigher");
+    }
     if (!s->ready || s->started) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
                     "weights are set between the prompt and the first step");
@@ -373,7 +393,7 @@ enum packllm_status packllm_session_set_weights(struct packllm_session *s, const
 /* ---- steps ------------------------------------------------------------------------------------ */
 
 static bool member_active(const struct packllm_session *s, size_t i) {
-    return s->lambda[i] > 0.0 || (s->params.choose == PACKLLM_CHOOSE_TOKENS && i == s->display);
+    return s->lambda[i] != 0.0 || (s->params.choose == PACKLLM_CHOOSE_TOKENS && i == s->display);
 }
 
 /* By the chosen token as it is: the display member, in token space all of them. */

@@ -25,6 +25,15 @@ enum packllm_status pack_choose_space(struct packllm_session *s, struct packllm_
     bool asked = s->params.space == PACKLLM_SPACE_TOKENS;
     s->may_use_tokens = asked || (s->params.space == PACKLLM_SPACE_AUTO && pack->n > 1 &&
                                   s->params.choose == PACKLLM_CHOOSE_TOKENS);
+    /* Experts are steered in bytes, and hedging runs along them. */
+    bool of_bytes = s->params.weigher == PACKLLM_WEIGH_HEDGE ||
+                    s->params.weigher == PACKLLM_WEIGH_DEXPERTS;
+    s->may_use_tokens = s->may_use_tokens && !of_bytes;
+    if (asked && of_bytes) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                    "the weights '%s' are found in bytes: say --space bytes",
+                    packllm_weigher_name(s->params.weigher));
+    }
     if (asked && s->params.choose == PACKLLM_CHOOSE_BYTES) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
                     "tokens are the space, and bytes are to be chosen: give up one of the two");

@@ -1,7 +1,6 @@
 /* score.c - reading texts with members, see score.h. */
 #include "score/score.h"
 
-#include <math.h>
 #include <string.h>
 #include <time.h>
 
@@ -136,97 +135,4 @@ enum packllm_status score_read(struct cover *cover, const struct member *member,
     r.seconds_model = cover_seconds(cover) - inside;
     *out = r;
     return PACKLLM_OK;
-}
-
-static enum packllm_status solve_block(const struct score_method *m, struct fuse_block *block,
-                                       double *lambda, struct score_weights *out,
-                                       struct packllm_error *err) {
-    size_t n = block->n_members;
-    double *nll = alloc_array(n, sizeof *nll);
-    if (nll == NULL) {
-        return fail_memory(err, n * sizeof *nll);
-    }
-    fuse_member_nll(block, nll);
-    enum packllm_status status = PACKLLM_OK;
-    switch (m->weigher) {
-    case PACKLLM_WEIGH_EXACT: {
-        struct solve_problem problem = {.n = n,
-                                        .eval = fuse_objective,
-                                        .ctx = block,
-                                        .prior = m->prior,
-                                        .cap = m->cap,
-                                        .ridge = m->shrink / (double)block->n_bytes,
-                                        .order = block->order};
-        struct solve_result result = {0};
-        status = solve_exact(&problem, 1e-10, 200, lambda, &result, err);
-        out->gap = result.gap;
-        out->passes = result.passes;
-        break;
-    }
-    case PACKLLM_WEIGH_SIM:
-        /* A fixed unit of four bytes: nats per token of different tokenizers do not compare. */
-        for (size_t i = 0; i < n; i++) {
-            nll[i] *= 4.0;
-        }
-        status = solve_sim(nll, n, m->tau, lambda, err);
-        break;
-    case PACKLLM_WEIGH_UNIFORM:
-        solve_uniform(n, lambda);
-        break;
-    case PACKLLM_WEIGH_TOP1:
-        solve_top1(nll, n, lambda);
-        break;
-    case PACKLLM_WEIGH_FIXED:
-        status = solve_fixed(m->fixed, n, lambda, err);
-        break;
-    }
-    base_free(nll);
-    if (status >= 0) {
-        status = fuse_objective(block, lambda, &out->objective, NULL, NULL);
-    }
-    return status;
-}
-
-enum packllm_status score_weigh(const struct score_method *method, size_t n,
-                                const struct score_reading *const *readings, const char *text,
-                                size_t bytes, double *lambda, struct score_weights *out,
-                                struct packllm_error *err) {
-    struct score_weights w = {.objective = (double)NAN, .gap = (double)NAN};
-    double start = score_clock();
-    if (bytes == 0) {
-        if (method->weigher == PACKLLM_WEIGH_FIXED) {
-            return solve_fixed(method->fixed, n, lambda, err);
-        }
-        memcpy(lambda, method->prior, n * sizeof *lambda);
-        *out = w;
-        return PACKLLM_OK;
-    }
-    const float **logq = alloc_array(n, sizeof *logq);
-    uint16_t *event = alloc_array(bytes, sizeof *event);
-    struct fuse_block block = {0};
-    enum packllm_status status = PACKLLM_OK;
-    if (logq == NULL || event == NULL) {
-        status = fail_memory(err, bytes * sizeof *event);
-        goto out;
-    }
-    for (size_t i = 0; i < n; i++) {
-        logq[i] = readings[i]->logq;
-    }
-    for (size_t t = 0; t < bytes; t++) {
-        event[t] = (uint8_t)text[t];
-    }
-    status = fuse_block_init(&block, method->pool, n, bytes, logq, event, method->prior,
-                             method->cap, err);
-    if (status >= 0) {
-        status = solve_block(method, &block, lambda, &w, err);
-        fuse_block_done(&block);
-    }
-    if (status >= 0) {
-        w.seconds = score_clock() - start;
-        *out = w;
-    }
-out:
-    base_free(logq);
-    base_free(event);
-    return status;
 }

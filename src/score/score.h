@@ -33,14 +33,19 @@ struct score_method {
     enum packllm_weigher weigher;
     enum packllm_pool pool;
     double shrink, tau;
-    const double *fixed; /* [n] for PACKLLM_WEIGH_FIXED */
-    const double *prior; /* [n], > 0, sum 1 */
-    const double *cap;   /* [n] in (0, 1] */
+    const double *fixed;    /* [n] for PACKLLM_WEIGH_FIXED */
+    const int32_t *experts; /* [3] for PACKLLM_WEIGH_DEXPERTS: base, expert, anti-expert */
+    double alpha;           /* < 0: fitted */
+    const double *prior;    /* [n], > 0, sum 1 */
+    const double *cap;      /* [n] in (0, 1] */
 };
 struct score_weights {
     double objective, gap; /* nats per byte; gap NAN where nothing was optimised */
     double error;          /* of the objective, nats per byte: 0 in bytes */
     unsigned passes;
+    /* Of the mixture that ran along the bytes, NAN but for bayes: its loss, nats per byte; nats in all
+     * above the best member, and what they cannot exceed. */
+    double prequential, regret, regret_bound;
     double seconds;
 };
 /* lambda[n] from the first `bytes` bytes of the readings. bytes = 0: the prior. */
@@ -48,6 +53,15 @@ enum packllm_status score_weigh(const struct score_method *method, size_t n,
                                 const struct score_reading *const *readings, const char *text,
                                 size_t bytes, double *lambda, struct score_weights *out,
                                 struct packllm_error *err);
+
+/* For the two spaces: the problem (n, eval, ctx, order set) as the method wants it. nll[n], nats per
+ * byte, is scratch afterwards; unit: what sim's are counted in, bytes. The objective is per byte. */
+enum packllm_status score_solve(const struct score_method *method, struct solve_problem *problem,
+                                double *nll, double unit, double bytes, double *lambda,
+                                struct score_weights *out, struct packllm_error *err);
+/* Where there is no prompt: the prior, or what was given. */
+enum packllm_status score_weigh_nothing(const struct score_method *method, size_t n, double *lambda,
+                                        struct score_weights *out, struct packllm_error *err);
 
 double score_clock(void); /* monotonic seconds */
 

@@ -1,8 +1,6 @@
 /* tokens.c - token space, see tokens.h. */
 #include "score/tokens.h"
 
-#include <math.h>
-
 #include "base/alloc.h"
 #include "base/status.h"
 
@@ -112,67 +110,35 @@ static enum packllm_status solve_tokens(const struct score_method *m, struct fus
                                         double *lambda, struct score_weights *w,
                                         struct packllm_error *err) {
     size_t n = k->n_members;
-    double *nll = alloc_zero(n, sizeof *nll); /* nats per token: all have the same ones */
+    double *nll = alloc_zero(n, sizeof *nll);
     if (nll == NULL) {
         return fail_memory(err, n * sizeof *nll);
     }
     for (size_t t = 0; t < k->n_positions; t++) {
         for (size_t i = 0; i < n; i++) {
-            nll[i] -= (double)k->observed[t * n + i] / (double)k->n_positions;
+            nll[i] -= (double)k->observed[t * n + i] / k->unit;
         }
     }
-    enum packllm_status status = PACKLLM_OK;
-    switch (m->weigher) {
-    case PACKLLM_WEIGH_EXACT: {
-        struct solve_problem problem = {.n = n,
-                                        .eval = fuse_tokens_objective,
-                                        .ctx = k,
-                                        .prior = m->prior,
-                                        .cap = m->cap,
-                                        .ridge = m->shrink / k->unit,
-                                        .order = k->order};
-        struct solve_result result = {0};
-        status = solve_exact(&problem, 1e-10, 200, lambda, &result, err);
-        w->gap = result.gap;
-        w->passes = result.passes;
-        break;
-    }
-    case PACKLLM_WEIGH_SIM:
-        status = solve_sim(nll, n, m->tau, lambda, err);
-        break;
-    case PACKLLM_WEIGH_UNIFORM:
-        solve_uniform(n, lambda);
-        break;
-    case PACKLLM_WEIGH_TOP1:
-        solve_top1(nll, n, lambda);
-        break;
-    case PACKLLM_WEIGH_FIXED:
-        status = solve_fixed(m->fixed, n, lambda, err);
-        break;
-    default:
-        status = fail(err, PACKLLM_E_UNSUPPORTED, PACKLLM_NO_MEMBER,
-                      "these weights are found in bytes only: say --space bytes");
-        break;
-    }
+    struct solve_problem problem = {
+        .n = n, .eval = fuse_tokens_objective, .ctx = k, .order = k->order};
+    /* The members' tokens are the same: sim's unit is one of them. */
+    double unit = k->unit / (double)k->n_positions;
+    enum packllm_status status = score_solve(m, &problem, nll, unit, k->unit, lambda, w, err);
     base_free(nll);
-    return status < 0 ? status : fuse_tokens_objective(k, lambda, &w->objective, NULL, NULL);
+    return status;
 }
 
 enum packllm_status score_weigh_tokens(const struct score_method *method, size_t n,
                                        const struct score_tokens *const *readings,
                                        size_t n_positions, size_t bytes, double *lambda,
                                        struct score_weights *out, struct packllm_error *err) {
-    struct score_weights w = {.objective = (double)NAN, .gap = (double)NAN};
+    struct score_weights w;
     double start = score_clock();
     struct fuse_tokens k;
     const struct fuse_rows **rows = NULL;
+    (void)score_weigh_nothing(method, n, lambda, &w, NULL);
     if (n_positions == 0) {
-        for (size_t i = 0; i < n; i++) {
-            lambda[i] = method->prior[i];
-        }
-        *out = w;
-        return method->weigher == PACKLLM_WEIGH_FIXED ? solve_fixed(method->fixed, n, lambda, err)
-                                                      : PACKLLM_OK;
+        return score_weigh_nothing(method, n, lambda, out, err);
     }
     enum packllm_status status =
         begin(&k, method->pool, n, readings, 0, n_positions, (double)bytes, &rows, err);

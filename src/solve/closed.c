@@ -5,9 +5,7 @@
 #include "base/status.h"
 #include "solve/solve.h"
 
-/* The sum in ascending order, so that it does not depend on how the members are numbered. n is
- * small: n^2 steps and no memory. */
-static double sorted_sum(const double *x, size_t n) {
+double solve_sorted_sum(const double *x, size_t n) {
     double sum = 0, last = -HUGE_VAL;
     for (;;) {
         double next = HUGE_VAL;
@@ -45,7 +43,7 @@ enum packllm_status solve_sim(const double *nll, size_t n, double tau, double *l
     for (size_t i = 0; i < n; i++) {
         lambda[i] = exp((least - nll[i]) / tau);
     }
-    double sum = sorted_sum(lambda, n);
+    double sum = solve_sorted_sum(lambda, n);
     for (size_t i = 0; i < n; i++) {
         lambda[i] /= sum;
     }
@@ -79,7 +77,7 @@ enum packllm_status solve_fixed(const double *given, size_t n, double *lambda,
                         "weights: the given weight %g is not a finite number >= 0", given[i]);
         }
     }
-    double sum = sorted_sum(given, n);
+    double sum = solve_sorted_sum(given, n);
     if (!(sum > 0) || isinf(sum)) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
                     "weights: the given weights sum to %g; at least one must be > 0", sum);

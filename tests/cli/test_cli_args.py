@@ -131,9 +131,20 @@ class Wrong(Program):
                        "--json-schema", "--logprobs=3", "--draft"):
             self.bad(2, "run", option, says="%s is not in this version yet" % option.split("=")[0])
         for option, value in (("--isolate", "on"), *(
-                ("--weights", w) for w in ("greedy", "free", "em", "bayes", "hedge", "cbtm", "dexperts"))):
+                ("--weights", w) for w in ("cbtm",))):
             self.bad(2, "weigh", option, value, says="%s %s is not in this version yet" % (option, value))
         self.bad(2, "run", "-p", "x", "-m", "http://localhost:1/v1,model=a", says="not in this version yet")
+
+    def test_weighers_and_pools(self):
+        for weigher in ("em", "bayes"):
+            self.bad(2, "weigh", "-p", "x", "--weights", weigher, "--pool", "log",
+                     says=["--weights " + weigher, "--pool linear"])
+        self.bad(2, "weigh", "-p", "x", "--weights", "em", env={"PACKLLM_POOL": "log"}, says="--pool linear")
+        self.bad(2, "weigh", "-p", "x", "--weights", "free", "--pool", "linear", says="--pool log")
+        for command in ("run", "weigh", "bench"):
+            self.bad(2, command, "-p", "x", "--weights", "hedge", says="packllm score")
+
+        self.bad(2, "weigh", "-p", "x", "--weights", "cbtm", says=["not in this version yet", "domain text"])
 
     def test_environment(self):
         self.bad(2, "run", env={"PACKLLM_TEMP": "hot"}, says=["PACKLLM_TEMP", "'hot'", "0 to 100"])

@@ -3,7 +3,7 @@ import json
 import math
 import unittest
 
-from cli_support import DREAMS, ONCE, PAIR, SHARED, STORIES, Program, without_models
+from cli_support import DREAMS, ONCE, PAIR, SHARED, STORIES, XS, Program, without_models
 
 NUMBER = (int, float)
 TEXT = SHARED / "data" / "stories_en.txt"
@@ -53,6 +53,68 @@ class Weigh(Program):
         for other in (uniform, fixed, top, sim):
             self.assertLessEqual(exact["objective"], other["objective"] + 1e-9)
 
+    def test_weighers_that_search(self):
+        three = (*PAIR, "-m", XS)
+        exact = self.good_json("weigh", "-p", ONCE, *three, "--shrink", "0")
+        greedy = self.good_json("weigh", "-p", ONCE, *three, "--weights", "greedy")
+        self.assertEqual(greedy["passes"], 42)
+        self.assertLessEqual(exact["objective"] - exact["gap"], greedy["objective"])
+        self.assertLessEqual(greedy["objective"] - greedy["gap"], exact["objective"] + 1e-12)
+        free = self.good_json("weigh", "-p", ONCE, *three, "--weights", "free", "--shrink", "0")
+        self.assertLessEqual(free["objective"], exact["objective"] + 1e-9)
+        self.assertLessEqual(free["gap"], 1e-9)
+        linear = self.good_json("weigh", "-p", ONCE, *three, "--pool", "linear", "--shrink", "0")
+        em = self.good_json("weigh", "-p", ONCE, *three, "--weights", "em")
+        self.assertEqual((em["pool"], em["weights"]), ("linear", "em"))
+        self.assertAlmostEqual(em["objective"], linear["objective"], delta=1e-9)
+        bayes = self.good_json("weigh", "-p", ONCE, *three, "--weights", "bayes")
+        self.assertEqual(bayes["pool"], "linear")
+        self.assertAlmostEqual(bayes["regret_bound"], math.log(3), places=9)
+        self.assertLessEqual(bayes["regret"], bayes["regret_bound"])
+        best = min(m["bits_per_byte_model"] for m in bayes["members"])
+        self.assertAlmostEqual(bayes["regret"], (bayes["prequential"] - best) * len(ONCE) * math.log(2), places=4)
+        for got in (exact, greedy, em, bayes):
+            self.assertAlmostEqual(sum(m["weight"] for m in got["members"]), 1, places=9)
+            self.assertIsInstance(got["certifies"], str)
+        self.assertIsNone(self.good_json("weigh", "-p", ONCE, *PAIR, "--weights", "sim")["certifies"])
+        text = self.good("run", "-p", ONCE, "-n", "8", *three, "--weights", "free")
+        self.assertEqual(text, self.good("run", "-p", ONCE, "-n", "8", *three, "--weights", "free"))
+
+    def test_dexperts(self):
+        three = (*PAIR, "-m", XS)  # base llama2xs260K, expert stories260K, anti-expert aidreams260K
+        how = "dexperts:llama2xs260K,stories260K,1"
+        got = self.good_json("weigh", "-p", ONCE, *three, "--weights", how)
+        expert, anti, base = (m["weight"] for m in got["members"])
+        self.assertEqual((base, expert), (1, -anti))
+        self.assertTrue(0 <= expert <= 16)
+        self.assertLessEqual(got["gap"], 1e-9)
+        for alpha in (0, 0.5 * expert, 2 * expert + 0.01, 1):
+            if alpha <= 16:
+                rival = self.good_json("weigh", "-p", ONCE, *three, "--weights", "%s,%r" % (how, alpha))
+                self.assertLessEqual(got["objective"] - got["gap"], rival["objective"] + 1e-12)
+                self.assertEqual(rival["members"][2]["weight"], 1)
+        args = ("run", "-p", ONCE, "-n", "8", "--temp", "0", *three, "--weights")
+        self.assertEqual(self.good(*args, how + ",0.3"), self.good(*args, how + ",0.3"))
+        for bad, says in (("dexperts:0,1", "ANTI"), ("dexperts:0,1,2,x", "'x'"), ("dexperts:0,1,2,1,1", "ANTI"),
+                          ("dexperts:0,1,nobody", "nobody"), ("dexperts:0,1,1", "different"),
+                          ("dexperts:0,1,2,17", "alpha")):
+            self.bad(2, "weigh", "-p", ONCE, *three, "--weights", bad, says=says)
+
+    def test_caps(self):
+        capped = ("-m", "%s,cap=0.6" % STORIES, "-m", "%s,cap=0.3" % XS, "-m", DREAMS)
+        got = self.good_json("weigh", "-p", ONCE, *capped, "--shrink", "0")
+        # The best two want all of it: they are at their caps, and nothing allowed is better.
+        self.assertEqual([round(m["weight"], 9) for m in got["members"]], [0.6, 0.3, 0.1])
+        self.assertLessEqual(got["gap"], 1e-9)
+        rival = self.good_json("weigh", "-p", ONCE, *capped, "--weights", "fixed:0.55,0.3,0.15")
+        self.assertLess(got["objective"], rival["objective"])
+        got = self.good_json("weigh", "-p", ONCE, *capped, "--weights", "free", "--shrink", "0")
+        self.assertLessEqual(got["members"][0]["weight"], 0.6)
+        self.assertLessEqual(got["gap"], 1e-9)
+        self.bad(2, "weigh", "-p", ONCE, "-m", "%s,cap=0.6" % STORIES, "-m", "%s,cap=0.3" % DREAMS, says="0.9")
+        done = self.run_program("weigh", "-p", ONCE, *capped, "--weights", "greedy")
+        self.assertIn(b"cap=", done.stderr)
+
     def test_priors_names_and_environment(self):
         got = self.good_json("weigh", "-p", ONCE, env={
             "PACKLLM_MODEL": "%s,name=a,prior=3\n%s,name=b" % (STORIES, DREAMS), "PACKLLM_POOL": "linear",
@@ -97,6 +159,25 @@ class Score(Program):
         self.assertTrue(all(0 <= row[4] <= 1 and row[1] <= 0 for row in rows))
         self.assertEqual([p.name for p in self.folder.glob("*.tmp")], [])
 
+    def test_running_mixtures(self):
+        lines = self.folder / "bytes.tsv"
+        args = ("score", "-f", self.text(400), "--context-bytes", "150", *PAIR)
+        exact = self.good_json(*args)
+        got = self.good_json(*args, "--weights", "hedge", "--next", "--per-byte", lines)
+        self.assertEqual((got["pool"], got["weights"]), ("log", "hedge"))
+        rows = [list(map(float, line.split("\t"))) for line in lines.read_text().splitlines()]
+        self.assertAlmostEqual(-sum(row[1] for row in rows) / 250, got["bits_per_byte"], places=6)
+        best = min(exact["bits_per_byte"], *(m["bits_per_byte_model"] for m in got["members"]))
+        nats = (got["bits_per_byte"] - best) * 250 * math.log(2)
+        self.assertLessEqual(nats, math.log(3) + 1e-6)
+        self.assertAlmostEqual(nats, got["regret"], places=4)
+        self.assertAlmostEqual(got["posterior"] + sum(m["posterior"] for m in got["members"]), 1, places=9)
+        self.assertAlmostEqual(sum(got["next"]), 1, places=9)
+        got = self.good_json(*args, "--weights", "bayes")
+        self.assertEqual((got["pool"], got["weights"]), ("linear", "bayes"))
+        self.assertLessEqual(got["regret"], math.log(2) + 1e-9)
+        self.assertNotIn("regret", exact)
+
     def test_per_byte_is_whole_or_not_there(self):
         kept = self.folder / "kept.tsv"
         kept.write_text("old")
@@ -113,6 +194,15 @@ class Score(Program):
             self.assertEqual(len(got["next"]), 257)
             self.assertAlmostEqual(sum(got["next"]), 1, delta=1e-6)
             self.assertGreaterEqual(min(got["next"]), 0)
+
+    def test_dexperts(self):
+        three = ("--weights", "dexperts:2,0,1", *PAIR, "-m", XS)
+        path = self.text(170)
+        once = self.good_json("score", "-f", path, "--context-bytes", "60", *three, "--next")
+        walk = self.good_json("score", "-f", path, "--context-bytes", "60", *three, "--through-generation")
+        self.assertAlmostEqual(walk["bits_per_byte"], once["bits_per_byte"], delta=0.01 * once["bits_per_byte"])
+        self.assertAlmostEqual(sum(once["next"]), 1, places=9)
+        self.assertEqual(once["jensen_violations"], 0)
 
     def test_windows(self):
         path = self.text(1000)

@@ -161,6 +161,128 @@ def write_fuse():
                 out.put("best", best)
 
 
+# ---- weighers -----------------------------------------------------------------------------------
+
+
+def mean_loss(pool, row, event):
+    """row [T][257]: logits (log) or probabilities (linear)."""
+    logp = row - special.logsumexp(row, axis=1, keepdims=True) if pool == "log" else np.log(row)
+    return -logp[np.arange(len(event)), event].mean()
+
+
+def greedy(pool, logq, event):
+    """The paper's algorithm as it is told: a mixture of logits (or probabilities), fold by fold."""
+    rows = logq if pool == "log" else np.exp(logq)
+    order = np.argsort([-logq[k][np.arange(len(event)), event].mean() for k in range(len(logq))],
+                       kind="stable")
+    curr, alphas = rows[order[0]], []
+    for k in order[1:]:
+        grid = [step / 20 for step in range(20, -1, -1)]  # ties to the incumbent
+        losses = [mean_loss(pool, a * curr + (1 - a) * rows[k], event) for a in grid]
+        alphas.append(grid[int(np.argmin(losses))])
+        curr = alphas[-1] * curr + (1 - alphas[-1]) * rows[k]
+    lam = np.zeros(len(order))
+    lam[order[0]] = np.prod(alphas)
+    for j, k in enumerate(order[1:]):
+        lam[k] = (1 - alphas[j]) * np.prod(alphas[j + 1:])
+    return lam, mean_loss(pool, curr, event)
+
+
+def free(fun, n):
+    """SLSQP from several starts over lambda >= 0, sum <= 16."""
+    best = None
+    for start in (np.ones(n) / n, np.ones(n), 3 * np.ones(n), np.eye(n)[0]):
+        found = optimize.minimize(fun, start, jac=True, method="SLSQP", bounds=[(0, 16)] * n,
+                                  constraints={"type": "ineq", "fun": lambda x: 16 - x.sum()},
+                                  options={"ftol": 1e-15, "maxiter": 1000})
+        if best is None or found.fun < best.fun:
+            best = found
+    return best.x, best.fun
+
+
+def em(q, steps):
+    """q [K][T]."""
+    w = np.ones(len(q)) / len(q)
+    for _ in range(steps):
+        w = (w[:, None] * q / (w @ q)).mean(axis=1)
+    return w, -np.log(w @ q).mean()
+
+
+def bayes(prior, q):
+    """The mixture byte by byte: its loss in nats, and the weights behind the last byte."""
+    w, loss = prior.copy(), 0.0
+    for column in q.T:
+        p = w @ column
+        loss -= np.log(p)
+        w = w * column / p
+    return w, loss
+
+
+def experts(base, expert, anti, alpha):
+    """Rows [T][257] of log-probabilities -> the steered base, before the floor."""
+    p = np.exp(base + alpha * (expert - anti)) * (np.exp(base) >= 0.1 * np.exp(base).max(axis=1, keepdims=True))
+    return p / p.sum(axis=1, keepdims=True)
+
+
+def write_experts(rng, out):
+    out.put("experts", 2)
+    for count in (3, 6):
+        logq32, event = make_rows(rng, 3, count)
+        logq = logq32.astype(np.float64)
+
+        def loss(alpha):
+            p = experts(*logq, alpha)[np.arange(count), event]
+            return np.where(p > 0, -np.log(np.maximum(p, 1e-300)), np.log(EVENTS / ETA)).mean()
+
+        out.put("bytes", count)
+        out.put("logq", logq32)
+        out.put("event", event)
+        out.put("pool", floor(experts(*logq, 0.7))[0])
+        out.put("loss", loss(0.7))
+        best = optimize.minimize_scalar(loss, bounds=(0, 16), method="bounded", options={"xatol": 1e-12})
+        ends = min((loss(0.0), 0.0), (loss(16.0), 16.0))
+        out.put("best_loss", min(best.fun, ends[0]))
+        out.put("alpha", best.x if best.fun < ends[0] else ends[1])
+
+
+def write_weighers():
+    rng = np.random.default_rng(14)
+    out = Writer("weighers.txt")
+    shapes = [(1, 2), (2, 5), (3, 4), (4, 4)]
+    out.put("cases", len(shapes))
+    for members, count in shapes:
+        logq32, event = make_rows(rng, members, count)
+        logq = logq32.astype(np.float64)
+        prior = rng.dirichlet(3 * np.ones(members))
+        q = np.exp(logq[:, np.arange(count), event])
+        ridge = 0.05
+        out.put("shape", [members, count])
+        out.put("logq", logq32)
+        out.put("event", event)
+        out.put("prior", prior)
+        out.put("ridge", ridge)
+
+        def ridged(x, kappa):
+            value, gradient = objective("log", x, logq, event)[:2]
+            return value + kappa / 2 * (x - prior) @ (x - prior), gradient + kappa * (x - prior)
+
+        for pool in ("log", "linear"):
+            lam, f = greedy(pool, logq, event)
+            out.put("greedy", lam)
+            out.put("greedy_f", f)
+        for kappa in (0.0, ridge):
+            lam, f = free(lambda x: ridged(x, kappa), members)
+            out.put("free", lam)
+            out.put("free_F", f)
+        lam, f = em(q, 100000)
+        out.put("em", lam)
+        out.put("em_f", f)
+        lam, loss = bayes(prior, q)
+        out.put("bayes", lam)
+        out.put("bayes_loss", loss)
+    write_experts(rng, out)
+
+
 # ---- sampling -----------------------------------------------------------------------------------
 
 
@@ -230,5 +352,6 @@ def write_math():
 
 if __name__ == "__main__":
     write_fuse()
+    write_weighers()
     write_sample()
     write_math()

@@ -107,11 +107,35 @@ static void impossible_events(void **state) {
     assert_true(fabs((double)a[0] - log(0.02)) < 1e-6);
 }
 
+/* Goal: a sum other than 1 is a temperature and still a distribution; all weights 0: uniform. */
+static void free_sums(void **state) {
+    (void)state;
+    struct rows rows;
+    float one[N], two[N];
+    double sum = 0;
+    rows_open(&rows, 2, 1, 5);
+    const float *const row[] = {rows.logq[0], rows.logq[1]};
+    fuse_pool(PACKLLM_POOL_LOG, 2, (const double[]){0, 0}, row, one);
+    for (size_t c = 0; c < N; c++) {
+        assert_true(fabs((double)one[c] + log(N)) < 1e-6);
+    }
+    fuse_pool(PACKLLM_POOL_LOG, 2, (const double[]){0.5, 0.5}, row, one);
+    fuse_pool(PACKLLM_POOL_LOG, 2, (const double[]){1.5, 1.5}, row, two);
+    for (size_t c = 0; c < N; c++) {
+        double cooled = 3 * ((double)one[c] - (double)one[0]);
+        assert_true(fabs((double)two[c] - (double)two[0] - cooled) < 1e-4);
+        sum += exp((double)two[c]);
+    }
+    assert_true(fabs(sum - 1) < 1e-6);
+    rows_close(&rows);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(floor_is_the_formula),
         cmocka_unit_test(pools_are_right),
         cmocka_unit_test(impossible_events),
+        cmocka_unit_test(free_sums),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
