@@ -3,6 +3,11 @@
  * vocabulary-wide buffers, often more than an adapter's weights. */
 #include "pack/pack.h" /* first: it asks for the experimental tier */
 
+#include <math.h>
+
+#include "base/alloc.h"
+#include "base/status.h"
+
 /* Contexts of members that wait: while the members read, and where their weight came out as 0. */
 enum { COVERS_READ = 4, COVERS_IDLE = 4 };
 
@@ -46,6 +51,38 @@ void pack_keep_best(struct packllm_session *s, size_t n_read) {
     if (open > COVERS_READ) {
         give_back(s, worst);
     }
+}
+
+/* The pack's context is the smallest of its members', in bytes of the text at hand: the error names
+ * that member, not the first one that failed. */
+enum packllm_status pack_context_error(const struct packllm_session *s, const char *text,
+                                       size_t size, struct packllm_error *err) {
+    int32_t *tokens = alloc_array(size + 16, sizeof *tokens);
+    const struct member *least = NULL;
+    double room = HUGE_VAL;
+    size_t needed = 0;
+    for (size_t i = 0; tokens != NULL && i < s->pack->n; i++) {
+        struct member *m = s->pack->members[i];
+        size_t n = 0;
+        if (member_tokenize(m, text, size, tokens, size + 16, &n, NULL) == PACKLLM_OK) {
+            n += m->start >= 0 ? 1 : 0;
+            double bytes = (double)size * (double)m->n_ctx / (double)n;
+            if (bytes < room) {
+                room = bytes;
+                least = m;
+                needed = n;
+            }
+        }
+    }
+    base_free(tokens);
+    if (least == NULL || room >= (double)size) {
+        return PACKLLM_E_CONTEXT; /* *err says what the member said */
+    }
+    return fail(
+        err, PACKLLM_E_CONTEXT, least->index,
+        "the text of %zu bytes is %zu tokens for member '%s', whose context holds %u, about "
+        "%.0f bytes of this text; shorten it or ask for a larger context (-c)",
+        size, needed, least->name, (unsigned)least->n_ctx, room);
 }
 
 void pack_keep_weighted(struct packllm_session *s) {

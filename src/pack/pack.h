@@ -80,6 +80,8 @@ enum packllm_status pack_cover(struct packllm_session *s, size_t member, struct 
                                struct packllm_error *err);
 void pack_keep_best(struct packllm_session *s, size_t n_read); /* members 0..n_read-1 have read */
 void pack_keep_weighted(struct packllm_session *s);
+enum packllm_status pack_context_error(const struct packllm_session *s, const char *text,
+                                       size_t size, struct packllm_error *err); /* E_CONTEXT */
 void pack_count_from_here(struct packllm_session *s, size_t i); /* forwards and seconds */
 /* A member whose context was given back has its say after all: it reads the prompt again. */
 enum packllm_status pack_read_again(struct packllm_session *s, size_t i, struct packllm_error *err);

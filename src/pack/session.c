@@ -307,7 +307,7 @@ static enum packllm_status read_prompt(struct packllm_session *s, const char *te
     double evaluate = score_clock() - start - w.seconds;
     if (status < 0) {
         drop_readings(s);
-        return status;
+        return status == PACKLLM_E_CONTEXT ? pack_context_error(s, text, size, err) : status;
     }
     pack_keep_weighted(s);
     fill_weights(s, size, &w, evaluate);
