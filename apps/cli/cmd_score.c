@@ -302,6 +302,11 @@ static int print(struct score *score) {
         code = output_json(cli, &out);
     } else {
         table_scores(&out, &score->total, STDOUT_FILENO);
+        if (isfinite(score->regret)) {
+            (void)buf_printf(&out,
+                             "running mixture: %.3f nats above its best expert, at most %.3f\n",
+                             score->regret, score->regret_bound);
+        }
         code = output_buf(cli, &out);
     }
     buf_done(&out);

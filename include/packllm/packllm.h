@@ -229,7 +229,7 @@ struct packllm_session_params {
 
 struct packllm_member_weight {
     const char *name;
-    double weight;
+    double weight; /* lambda: >= 0 and of sum 1; free: of any sum; dexperts: 1, alpha, -alpha */
     double bits_per_byte;       /* canonical tokenisation, over the prompt */
     double bits_per_byte_model; /* through its byte model: what the pool sees */
     double perplexity;          /* per token of its own tokenizer, full softmax */

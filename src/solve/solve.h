@@ -77,7 +77,7 @@ enum packllm_status solve_bayes(const double *loss, const double *prior, size_t 
  * brought up to date. Returns its log-probability, nats. At least one log_w + logp is finite. */
 double solve_mixture_step(size_t n, const double *logp, double *log_w);
 
-/* lambda = softmax(-nll / tau); nll[n] in nats per unit, finite, tau > 0 (PackLLM, "sim"). Permuting
+/* lambda = softmax(-nll / tau); nll[n] in nats per unit, finite, tau > 0 (PackLLM, "sim"); lambda may be nll. Permuting
  * the members permutes the weights bit for bit. */
 enum packllm_status solve_sim(const double *nll, size_t n, double tau, double *lambda,
                               struct packllm_error *err);

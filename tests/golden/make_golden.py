@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""make_golden.py - states the mathematics of docs/math.md once more, with NumPy and SciPy, and writes
+"""make_golden.py - states the mathematics of docs/math.md once more, with NumPy, SciPy and scikit-learn, and writes
 golden vectors that the C tests read. Shares no code and no method with packllm: the best weights are
 found by trying every face of the simplex (see minimise).
 
-    pip install numpy scipy && python3 tests/golden/make_golden.py      # writes tests/golden/*.txt
+    pip install numpy scipy scikit-learn && python3 tests/golden/make_golden.py      # writes tests/golden/*.txt
 
 Format: lines of `key count value...`; numbers in full precision (repr of a double, or of a float32
 where the C side has floats). The random numbers are seeded, so running it again changes nothing.
@@ -13,6 +13,8 @@ import os
 
 import numpy as np
 from scipy import optimize, special
+from sklearn.cluster import KMeans
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 EVENTS = 257
@@ -350,8 +352,74 @@ def write_math():
         out.put("sim", special.softmax(-nll / tau))
 
 
+# ---- cbtm ---------------------------------------------------------------------------------------
+
+
+def draw(step):
+    """rng_uniform(rng_key(0, step, 0)) of src/base/rng.c."""
+    mask = (1 << 64) - 1
+
+    def mix(z):
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & mask
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB & mask
+        return z ^ (z >> 31)
+
+    key = mix(0x9E3779B97F4A7C15)
+    key = mix(key ^ (step + 0x7F4A7C159E3779B9 & mask))
+    key = mix(key ^ 0x243F6A8885A308D3)
+    return ((key >> 12) + 0.5) * 2.0**-52
+
+
+def centres(x, clusters):
+    """k-means++ with those draws, then scikit-learn's Lloyd."""
+    chosen = [int(draw(0) * len(x))]
+    for step in range(1, min(clusters, len(x))):
+        far = ((x[:, None] - x[chosen][None]) ** 2).sum(axis=2).min(axis=1)
+        far[far < 1e-12] = 0
+        if not far.any():
+            break
+        chosen.append(int(np.searchsorted(np.cumsum(far), draw(step) * far.sum())))
+    return KMeans(len(chosen), init=x[chosen], n_init=1, tol=0).fit(x).cluster_centers_
+
+
+def write_cbtm():
+    rng = np.random.default_rng(15)
+    out = Writer("cbtm.txt")
+    common = "the of and to in is was that for it a x 7 on".split()
+    topics = ["Cell protein GENE mrna_2 patients dose trial blood 5mg the2".split(),
+              "court Appeal statute plaintiff clause §12 liable law's judge".split(),
+              "lorsque forêt château très été où mère garçon naïve «bonjour»".split()]
+    texts, owner = [], []
+    for member, topic in enumerate(topics):
+        for part in range(5 + member):
+            pool = topic[:5] if part % 2 else topic[5:]
+            words = rng.choice(pool + common, size=int(rng.integers(8, 25)))
+            marks = rng.choice([" ", ", ", ". ", " - ", "\n", "\u2014", "("], size=len(words))
+            texts.append("".join(w + m for w, m in zip(words, marks)))
+            owner.append(member)
+    vectorizer = TfidfVectorizer()
+    x = vectorizer.fit_transform(texts).toarray()
+    out.put("texts", len(texts))
+    for text, member in zip(texts, owner):
+        out.put("member", member)
+        out.put("text", list(text.encode()))
+    prompts = ["The judge of the court of appeal was liable.", "A protein, a GENE; blood\u2014dose 5mg.",
+               "très naïve, lorsque la mère est au château", "zebra quux", "the trial of the court in été", ""]
+    for clusters in (1, 2, 3):
+        found = [centres(x[np.array(owner) == member], clusters) for member in range(3)]
+        out.put("clusters", clusters)
+        out.put("prompts", len(prompts))
+        for prompt in prompts:
+            q = vectorizer.transform([prompt]).toarray()[0]
+            d2 = np.array([((c - q) ** 2).sum(axis=1).min() for c in found])
+            out.put("text", list(prompt.encode()))
+            out.put("d2", d2)
+            out.put("weights", special.softmax(-d2 / 0.1))
+
+
 if __name__ == "__main__":
     write_fuse()
     write_weighers()
     write_sample()
     write_math()
+    write_cbtm()
