@@ -149,6 +149,7 @@ static int locate_all(struct work *work) {
         work->member[i].path = work->specs[i].path;
         work->member[i].name = work->specs[i].name;
         work->member[i].lora = work->specs[i].lora;
+        work->member[i].domain = work->specs[i].domain;
     }
     return EXIT_FINE;
 }

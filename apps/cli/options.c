@@ -42,7 +42,7 @@ static struct args_option options[N_OPTIONS] = {
          .commands = WORK,
          .file = true,
          .help = "a member: a GGUF file or a name in the cache, then ,KEY=VALUE: name, prior, cap, "
-                 "ngl, c, threads, lora=ADAPTER[:SCALE]. Members of one file share its weights. "
+                 "ngl, c, threads, lora=ADAPTER[:SCALE], domain=TEXT (for cbtm). Members of one file share its weights. "
                  "Without any: the default pack, fetched on first use"},
     [OPT_PACK] = {.name = "pack",
                   .argument = "FILE",
@@ -125,9 +125,7 @@ static struct args_option options[N_OPTIONS] = {
                      .argument = "HOW",
                      .type = ARGS_CHOICE,
                      .choices =
-                         "exact|greedy|sim|free|em|bayes|hedge|uniform|top1|fixed:|dexperts:",
-                     .later_choices = "cbtm",
-                     .later_why = "it needs domain text of the members, from a pack file",
+                         "exact|greedy|sim|free|em|bayes|hedge|uniform|top1|fixed:|dexperts:|cbtm",
                      .initial = "exact",
                      .group = FUSION,
                      .commands = WORK,

@@ -101,7 +101,7 @@ static char *next_line(char *out, int room, void *data) {
 }
 
 static bool is_path(const char *key) {
-    return strcmp(key, "model") == 0 || strcmp(key, "lora") == 0;
+    return strcmp(key, "model") == 0 || strcmp(key, "lora") == 0 || strcmp(key, "domain") == 0;
 }
 
 /* The value as a path beside the pack file, where there is such a file. */

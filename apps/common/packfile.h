@@ -3,6 +3,7 @@
  *     [law]                           the member's name
  *     model = smollm2-135m            a path or a name in the cache; needed
  *     lora = adapters/law.gguf:0.8    and the other settings of -m (prior, cap, c, ngl, threads)
+ *     domain = law.txt                text of its domain, for --weights cbtm
  *
  * Paths that do not begin with / are looked for beside the file first. */
 #ifndef COMMON_PACKFILE_H

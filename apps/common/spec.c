@@ -11,13 +11,13 @@
 #include "common/nearest.h"
 #include "common/number.h"
 
-enum setting { NAME, PRIOR, CAP, NGL, CONTEXT, LORA, THREADS, LATER };
+enum setting { NAME, PRIOR, CAP, NGL, CONTEXT, LORA, THREADS, DOMAIN, LATER };
 static const struct {
     const char *key;
     enum setting setting;
 } settings[] = {
-    {"name", NAME}, {"prior", PRIOR},     {"cap", CAP},   {"ngl", NGL},
-    {"c", CONTEXT}, {"threads", THREADS}, {"lora", LORA}, {"model", LATER},
+    {"name", NAME},       {"prior", PRIOR},   {"cap", CAP},   {"ngl", NGL},     {"c", CONTEXT},
+    {"threads", THREADS}, {"domain", DOMAIN}, {"lora", LORA}, {"model", LATER},
 };
 enum { N_SETTINGS = sizeof settings / sizeof settings[0] };
 
@@ -34,10 +34,10 @@ static enum packllm_status unknown_key(const char *where, const char *key,
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
                     "%s: unknown setting '%s', did you mean '%s'?", where, key, nearest.best);
     }
-    return fail(
-        err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
-        "%s: unknown setting '%s'; there are name=, prior=, cap=, ngl=, c=, threads= and lora=",
-        where, key);
+    return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                "%s: unknown setting '%s'; there are name=, prior=, cap=, ngl=, c=, threads=, "
+                "lora= and domain=",
+                where, key);
 }
 
 static enum packllm_status range(const char *where, const char *key, const char *value,
@@ -101,6 +101,13 @@ static enum packllm_status read_setting(struct spec *spec, const char *where, en
         }
         spec->member.n_threads = (int32_t)whole;
         return PACKLLM_OK;
+    case DOMAIN:
+        if (*value == '\0') {
+            return range(where, key, value, "a text file", err);
+        }
+        base_free(spec->domain);
+        spec->domain = alloc_text(value, strlen(value));
+        return spec->domain != NULL ? PACKLLM_OK : fail_memory(err, strlen(value));
     case LATER:
         break;
     }
@@ -174,5 +181,6 @@ void spec_done(struct spec *spec) {
     base_free(spec->path);
     base_free(spec->name);
     base_free(spec->lora);
+    base_free(spec->domain);
     *spec = (struct spec){0};
 }

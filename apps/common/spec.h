@@ -9,7 +9,8 @@ struct spec {
     char *path;                        /* a path or a name, as written */
     char *name;                        /* NULL: none given */
     char *lora;                        /* an adapter's path, or NULL */
-    struct packllm_member_spec member; /* its path, name and lora stay NULL */
+    char *domain;                      /* a text's path, or NULL */
+    struct packllm_member_spec member; /* its texts stay NULL */
 };
 
 /* E_ARG: an unknown setting (with the nearest), a value out of range; E_UNSUPPORTED: a setting or

@@ -97,7 +97,8 @@ enum packllm_weigher {
     PACKLLM_WEIGH_EM,      /* expectation maximisation; linear pool only */
     PACKLLM_WEIGH_BAYES,   /* prior times likelihood; linear pool only; scoring: running on */
     PACKLLM_WEIGH_HEDGE,   /* running mixture of the exact pool and each member; scoring only */
-    PACKLLM_WEIGH_DEXPERTS /* a base steered by expert and anti-expert; log-linear pool only */
+    PACKLLM_WEIGH_DEXPERTS, /* a base steered by expert and anti-expert; log-linear pool only */
+    PACKLLM_WEIGH_CBTM     /* how near the prompt's words are to each member's domain text */
 };
 /* What the members are fused in. auto: tokens where all members share a vocabulary, else bytes. */
 enum packllm_space { PACKLLM_SPACE_AUTO, PACKLLM_SPACE_BYTES, PACKLLM_SPACE_TOKENS };
@@ -131,6 +132,7 @@ struct packllm_member_spec {
     double cap;           /* upper bound of its weight, in (0, 1]; 1 by default */
     const char *lora;     /* a LoRA adapter (GGUF) over the model, or NULL */
     double lora_scale;    /* finite; 1 by default */
+    const char *domain;   /* a text file of its domain, for PACKLLM_WEIGH_CBTM; or NULL */
 };
 
 struct packllm_params {

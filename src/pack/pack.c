@@ -139,7 +139,9 @@ static enum packllm_status allocate(struct packllm_pack **out, size_t n,
     pack->trees = alloc_zero(n, sizeof *pack->trees);
     pack->prior = alloc_zero(n, sizeof *pack->prior);
     pack->cap = alloc_zero(n, sizeof *pack->cap);
-    if (pack->members == NULL || pack->trees == NULL || pack->prior == NULL || pack->cap == NULL) {
+    pack->domain = alloc_zero(n, sizeof *pack->domain);
+    if (pack->members == NULL || pack->trees == NULL || pack->prior == NULL || pack->cap == NULL ||
+        pack->domain == NULL) {
         packllm_pack_close(pack);
         return fail_memory(err, n * sizeof *pack->trees);
     }
@@ -207,6 +209,10 @@ enum packllm_status packllm_pack_open(struct packllm_pack **out_pack,
         if (status >= 0) {
             status = take(pack, member, specs[i].prior, specs[i].cap, err);
         }
+        if (status >= 0 && specs[i].domain != NULL) {
+            pack->domain[i] = alloc_text(specs[i].domain, strlen(specs[i].domain));
+            status = pack->domain[i] != NULL ? status : fail_memory(err, strlen(specs[i].domain));
+        }
     }
     if (status < 0) {
         packllm_pack_close(pack);
@@ -254,6 +260,11 @@ void packllm_pack_close(struct packllm_pack *pack) {
         prefix_done(&pack->trees[i]);
         member_close(pack->members[i]);
     }
+    for (size_t i = 0; pack->domain != NULL && i < pack->n; i++) {
+        base_free(pack->domain[i]);
+    }
+    cbtm_close(pack->cbtm);
+    base_free(pack->domain);
     base_free(pack->members);
     base_free(pack->trees);
     base_free(pack->prior);

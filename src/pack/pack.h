@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/utf8.h"
+#include "cbtm/cbtm.h"
 #include "cover/cover.h"
 #include "fuse/fuse.h"
 #include "member/member.h"
@@ -22,6 +23,8 @@ struct packllm_pack {
     struct prefix_tree *trees; /* [n] */
     double *prior, *cap;       /* [n] prior sums to 1 */
     struct packllm_params params;
+    char **domain;     /* [n] paths, or NULL */
+    struct cbtm *cbtm; /* of them, once it is asked for */
 };
 
 struct packllm_session {
@@ -34,6 +37,7 @@ struct packllm_session {
     struct cover **covers;          /* [n] opened when first needed */
     struct score_reading *readings; /* [n] of the prompt */
     double *lambda;                 /* [n] */
+    double *nearness;               /* [n] weights of cbtm */
     struct packllm_weights weights;
     struct packllm_member_weight *member_weights; /* [n] */
     struct packllm_member_stats *member_stats;    /* [n] */
@@ -94,7 +98,11 @@ enum packllm_status pack_check_weigher(const struct packllm_session_params *p, s
 /* One fused row of the n members active[n] (NULL: member k is k), their lambda[n] and rows[n]. */
 void pack_pool(const struct packllm_session *s, size_t n, const size_t *active,
                const double *lambda, const float *const *rows, float *out_logp);
-struct score_method pack_method(const struct packllm_session *s);
+/* weighers.c: how lambda is to be found; with cbtm it is found here, from the text's words. */
+enum packllm_status pack_method(struct packllm_session *s, const char *text, size_t size,
+                                struct score_method *out, struct packllm_error *err);
+/* Reads the members' domain texts, once. E_ARG: a member has none. */
+enum packllm_status pack_domains(struct packllm_pack *pack, struct packllm_error *err);
 
 /* choose.c: one symbol of the reply. *out_id: display token (or byte), or -1 for END. */
 struct choice;

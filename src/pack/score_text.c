@@ -157,8 +157,11 @@ enum packllm_status packllm_session_score(struct packllm_session *s, const char 
         }
     }
     score.seconds_evaluate = score_clock() - start;
-    struct score_method method = pack_method(s);
+    struct score_method method;
     struct score_weights w = {0};
+    if (status >= 0) {
+        status = pack_method(s, text, p.context_bytes, &method, err);
+    }
     if (status >= 0) {
         status = score_weigh(&method, n, readings, text, p.context_bytes, s->lambda, &w, err);
     }

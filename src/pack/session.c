@@ -113,6 +113,7 @@ enum packllm_status packllm_session_open(struct packllm_session **out_session,
     s->covers = alloc_zero(n, sizeof(struct cover *));
     s->readings = alloc_zero(n, sizeof *s->readings);
     s->lambda = alloc_zero(n, sizeof *s->lambda);
+    s->nearness = alloc_zero(n, sizeof *s->nearness);
     s->member_weights = alloc_zero(n, sizeof *s->member_weights);
     s->member_stats = alloc_zero(n, sizeof *s->member_stats);
     s->member_scores = alloc_zero(n, sizeof *s->member_scores);
@@ -120,7 +121,7 @@ enum packllm_status packllm_session_open(struct packllm_session **out_session,
     s->tokens_before = alloc_zero(n, sizeof *s->tokens_before);
     s->seconds_before = alloc_zero(n, sizeof *s->seconds_before);
     s->why = alloc_zero(n, sizeof *s->why);
-    if (s->covers == NULL || s->readings == NULL || s->lambda == NULL ||
+    if (s->covers == NULL || s->readings == NULL || s->lambda == NULL || s->nearness == NULL ||
         s->member_weights == NULL || s->member_stats == NULL || s->member_scores == NULL ||
         s->forwards_before == NULL || s->tokens_before == NULL || s->seconds_before == NULL ||
         s->why == NULL) {
@@ -128,6 +129,9 @@ enum packllm_status packllm_session_open(struct packllm_session **out_session,
     }
     if (status >= 0) {
         status = copy_arrays(s, err);
+    }
+    if (status >= 0 && p.weigher == PACKLLM_WEIGH_CBTM) {
+        status = pack_domains(pack, err);
     }
     if (status >= 0) {
         status = pack_choose_space(s, err);
@@ -176,6 +180,7 @@ void packllm_session_close(struct packllm_session *s) {
     base_free(s->covers);
     base_free(s->readings);
     base_free(s->lambda);
+    base_free(s->nearness);
     base_free(s->member_weights);
     base_free(s->member_stats);
     base_free(s->member_scores);
@@ -188,18 +193,6 @@ void packllm_session_close(struct packllm_session *s) {
 
 void packllm_session_cancel(struct packllm_session *s) {
     atomic_store(&s->cancel, true);
-}
-
-struct score_method pack_method(const struct packllm_session *s) {
-    return (struct score_method){.weigher = s->params.weigher,
-                                 .pool = s->params.pool,
-                                 .shrink = s->params.shrink,
-                                 .tau = s->params.tau,
-                                 .fixed = s->fixed,
-                                 .experts = s->params.experts,
-                                 .alpha = s->params.alpha,
-                                 .prior = s->pack->prior,
-                                 .cap = s->pack->cap};
 }
 
 enum packllm_status pack_check_utf8(const char *text, size_t size, struct packllm_error *err) {
@@ -253,7 +246,7 @@ static enum packllm_status read_bytes(struct packllm_session *s, const char *tex
                                       bool windows, struct score_weights *w,
                                       struct packllm_error *err) {
     size_t n = s->pack->n;
-    struct score_method method = pack_method(s);
+    struct score_method method;
     const struct score_reading **readings = alloc_array(n, sizeof *readings);
     enum packllm_status status =
         readings != NULL ? PACKLLM_OK : fail_memory(err, n * sizeof *readings);
@@ -268,6 +261,9 @@ static enum packllm_status read_bytes(struct packllm_session *s, const char *tex
         if (status >= 0) {
             pack_keep_best(s, i + 1);
         }
+    }
+    if (status >= 0) {
+        status = pack_method(s, text, size, &method, err);
     }
     if (status >= 0) {
         status = score_weigh(&method, n, readings, text, size, s->lambda, w, err);

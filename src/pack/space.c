@@ -26,8 +26,8 @@ enum packllm_status pack_choose_space(struct packllm_session *s, struct packllm_
     s->may_use_tokens = asked || (s->params.space == PACKLLM_SPACE_AUTO && pack->n > 1 &&
                                   s->params.choose == PACKLLM_CHOOSE_TOKENS);
     /* Experts are steered in bytes, and hedging runs along them. */
-    bool of_bytes = s->params.weigher == PACKLLM_WEIGH_HEDGE ||
-                    s->params.weigher == PACKLLM_WEIGH_DEXPERTS;
+    bool of_bytes =
+        s->params.weigher == PACKLLM_WEIGH_HEDGE || s->params.weigher == PACKLLM_WEIGH_DEXPERTS;
     s->may_use_tokens = s->may_use_tokens && !of_bytes;
     if (asked && of_bytes) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
@@ -104,9 +104,12 @@ enum packllm_status pack_read_tokens(struct packllm_session *s, const char *text
     if (status < 0) {
         return status;
     }
-    struct score_method method = pack_method(s);
-    status = score_weigh_tokens(&method, s->pack->n, pointers, tokens[0].rows.n, size, s->lambda, w,
-                                err);
+    struct score_method method;
+    status = pack_method(s, text, size, &method, err);
+    if (status >= 0) {
+        status = score_weigh_tokens(&method, s->pack->n, pointers, tokens[0].rows.n, size,
+                                    s->lambda, w, err);
+    }
     tokens_free(tokens, s->pack->n);
     base_free(pointers);
     return status;
@@ -134,12 +137,15 @@ enum packllm_status pack_score_tokens(struct packllm_session *s, const char *tex
     size_t from = score_tokens_from(t, context);
     size_t begin = from > 0 ? t->end[from - 1] : 0;
     double *loss = alloc_array(high - from + 1, sizeof *loss);
-    struct score_method method = pack_method(s);
+    struct score_method method;
     if (loss == NULL) {
         status = fail_memory(err, high * sizeof *loss);
     } else if (from >= high) {
         status = fail(err, PACKLLM_E_TEXT, PACKLLM_NO_MEMBER,
                       "no token begins behind the %zu bytes of context", context);
+    }
+    if (status >= 0) {
+        status = pack_method(s, text, weighed, &method, err);
     }
     if (status >= 0) {
         status = score_weigh_tokens(&method, n, pointers, low, weighed, s->lambda, &w, err);

@@ -1,6 +1,11 @@
 /* weighers.c - the list of weighers: names, what they prove, what they cannot be asked for. */
 #include "pack/pack.h"
 
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
 #include "base/status.h"
 
 static const struct {
@@ -22,6 +27,7 @@ static const struct {
                                       "of pool and members"},
     [PACKLLM_WEIGH_DEXPERTS] = {"dexperts", "objective is within gap of its minimum over alpha in "
                                             "0..16 (where alpha is fitted)"},
+    [PACKLLM_WEIGH_CBTM] = {"cbtm", NULL},
 };
 enum { N_WEIGHERS = sizeof weighers / sizeof *weighers };
 
@@ -93,4 +99,111 @@ void pack_pool(const struct packllm_session *s, size_t n, const size_t *active,
     bool steers = alpha != 0.0; /* else expert and anti-expert are not asked */
     fuse_experts_pool(part[0], steers ? part[1] : part[0], steers ? part[2] : part[0], alpha,
                       out_logp);
+}
+
+/* ---- domains ---- */
+
+/* Examples of a domain are pieces of its file of about so many bytes, ended at white space; of each
+ * member so many centres are kept. */
+enum { DOMAIN_MAX = 64 << 20, EXAMPLE = 2000, CENTRES = 8 };
+
+static enum packllm_status read_domain(const struct packllm_pack *pack, size_t i, struct buf *out,
+                                       struct packllm_error *err) {
+    char chunk[1 << 14];
+    size_t n;
+    const char *path = pack->domain[i], *name = pack->members[i]->name;
+    FILE *file = fopen(path, "rbe");
+    while (file != NULL && (n = fread(chunk, 1, sizeof chunk, file)) > 0 &&
+           buf_add(out, chunk, n)) {
+    }
+    bool bad = file == NULL || ferror(file) != 0;
+    int why = errno;
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    if (bad) {
+        return fail(err, PACKLLM_E_IO, (int)i, "member '%s': cannot read its domain text '%s': %s",
+                    name, path, strerror(why));
+    }
+    if (out->failed) {
+        return fail(err, PACKLLM_E_IO, (int)i,
+                    "member '%s': its domain text '%s' is longer than 64 MiB, the most one may be",
+                    name, path);
+    }
+    size_t whole = out->size > 0 ? utf8_check(out->data, out->size) : 0;
+    if (whole != out->size || out->size == 0) {
+        return fail(err, PACKLLM_E_TEXT, (int)i, "member '%s': its domain text '%s' is %s", name,
+                    path, out->size == 0 ? "empty" : "not valid UTF-8");
+    }
+    return PACKLLM_OK;
+}
+
+static enum packllm_status cut_examples(const struct buf *text, size_t member,
+                                        struct cbtm_text **all, size_t *n,
+                                        struct packllm_error *err) {
+    for (size_t from = 0; from < text->size;) {
+        size_t to = from + EXAMPLE < text->size ? from + EXAMPLE : text->size;
+        while (to < text->size && text->data[to] != ' ' && text->data[to] != '\n') {
+            to++;
+        }
+        struct cbtm_text *grown = alloc_resize(*all, *n + 1, sizeof *grown);
+        if (grown == NULL) {
+            return fail_memory(err, *n * sizeof *grown);
+        }
+        *all = grown;
+        grown[(*n)++] = (struct cbtm_text){text->data + from, to - from, member};
+        from = to;
+    }
+    return PACKLLM_OK;
+}
+
+enum packllm_status pack_domains(struct packllm_pack *pack, struct packllm_error *err) {
+    enum packllm_status status = PACKLLM_OK;
+    struct cbtm_text *examples = NULL;
+    size_t n = 0;
+    if (pack->cbtm != NULL) {
+        return PACKLLM_OK;
+    }
+    struct buf *texts = alloc_zero(pack->n, sizeof *texts);
+    if (texts == NULL) {
+        return fail_memory(err, pack->n * sizeof *texts);
+    }
+    for (size_t i = 0; i < pack->n; i++) {
+        buf_init(&texts[i], DOMAIN_MAX);
+    }
+    for (size_t i = 0; i < pack->n && status >= 0; i++) {
+        status = pack->domain[i] != NULL
+                     ? read_domain(pack, i, &texts[i], err)
+                     : fail(err, PACKLLM_E_ARG, (int)i,
+                            "cbtm weighs by the members' domain texts, and '%s' has none: give "
+                            "domain = FILE",
+                            pack->members[i]->name);
+        if (status >= 0) {
+            status = cut_examples(&texts[i], i, &examples, &n, err);
+        }
+    }
+    if (status >= 0) {
+        status = cbtm_open(&pack->cbtm, examples, n, pack->n, CENTRES, err);
+    }
+    for (size_t i = 0; i < pack->n; i++) {
+        buf_done(&texts[i]);
+    }
+    base_free(texts);
+    base_free(examples);
+    return status;
+}
+
+enum packllm_status pack_method(struct packllm_session *s, const char *text, size_t size,
+                                struct score_method *out, struct packllm_error *err) {
+    bool cbtm = s->params.weigher == PACKLLM_WEIGH_CBTM;
+    *out = (struct score_method){.weigher = s->params.weigher,
+                                 .pool = s->params.pool,
+                                 .shrink = s->params.shrink,
+                                 .tau = s->params.tau,
+                                 .fixed = cbtm ? s->nearness : s->fixed,
+                                 .experts = s->params.experts,
+                                 .alpha = s->params.alpha,
+                                 .prior = s->pack->prior,
+                                 .cap = s->pack->cap};
+    return cbtm ? cbtm_weigh(s->pack->cbtm, text, size, s->nearness, NULL, err) : PACKLLM_OK;
 }

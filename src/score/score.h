@@ -33,7 +33,7 @@ struct score_method {
     enum packllm_weigher weigher;
     enum packllm_pool pool;
     double shrink, tau;
-    const double *fixed;    /* [n] for PACKLLM_WEIGH_FIXED */
+    const double *fixed;    /* [n] for PACKLLM_WEIGH_FIXED and _CBTM */
     const int32_t *experts; /* [3] for PACKLLM_WEIGH_DEXPERTS: base, expert, anti-expert */
     double alpha;           /* < 0: fitted */
     const double *prior;    /* [n], > 0, sum 1 */

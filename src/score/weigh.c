@@ -98,6 +98,7 @@ enum packllm_status score_solve(const struct score_method *m, struct solve_probl
         solve_top1(nll, n, lambda);
         break;
     case PACKLLM_WEIGH_FIXED:
+    case PACKLLM_WEIGH_CBTM: /* of words, found before */
         status = solve_fixed(m->fixed, n, lambda, err);
         break;
     case PACKLLM_WEIGH_DEXPERTS: /* a problem of its own: weigh_experts */
@@ -143,7 +144,7 @@ static const struct score_weights nothing = {.objective = (double)NAN,
 enum packllm_status score_weigh_nothing(const struct score_method *method, size_t n, double *lambda,
                                         struct score_weights *out, struct packllm_error *err) {
     *out = nothing;
-    if (method->weigher == PACKLLM_WEIGH_FIXED) {
+    if (method->weigher == PACKLLM_WEIGH_FIXED || method->weigher == PACKLLM_WEIGH_CBTM) {
         return solve_fixed(method->fixed, n, lambda, err);
     }
     if (method->weigher == PACKLLM_WEIGH_DEXPERTS) {

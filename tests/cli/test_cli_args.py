@@ -130,8 +130,7 @@ class Wrong(Program):
                        "--system-prompt", "-sys", "--chat-template", "--logit-bias", "--grammar-file",
                        "--json-schema", "--logprobs=3", "--draft"):
             self.bad(2, "run", option, says="%s is not in this version yet" % option.split("=")[0])
-        for option, value in (("--isolate", "on"), *(
-                ("--weights", w) for w in ("cbtm",))):
+        for option, value in (("--isolate", "on"),):
             self.bad(2, "weigh", option, value, says="%s %s is not in this version yet" % (option, value))
         self.bad(2, "run", "-p", "x", "-m", "http://localhost:1/v1,model=a", says="not in this version yet")
 
@@ -144,7 +143,6 @@ class Wrong(Program):
         for command in ("run", "weigh", "bench"):
             self.bad(2, command, "-p", "x", "--weights", "hedge", says="packllm score")
 
-        self.bad(2, "weigh", "-p", "x", "--weights", "cbtm", says=["not in this version yet", "domain text"])
 
     def test_environment(self):
         self.bad(2, "run", env={"PACKLLM_TEMP": "hot"}, says=["PACKLLM_TEMP", "'hot'", "0 to 100"])

@@ -24,6 +24,23 @@ class Pack(Program):
         more = self.good_json("weigh", "-p", ONCE, "--pack", path, "-m", "%s,name=three" % STORIES)
         self.assertEqual([m["name"] for m in more["members"]], ["one", "two", "three"])
 
+    @without_models
+    def test_domains_weigh(self):
+        (self.folder / "sea.txt").write_text("The ship sailed over the stormy ocean. Sailors pulled the ropes. " * 40)
+        (self.folder / "kitchen.txt").write_text("Boil the pasta with salt. Chop onions, fry them in butter. " * 40)
+        path = self.write("[sea]\nmodel = %s\ndomain = sea.txt\n[kitchen]\nmodel = %s\ndomain = kitchen.txt\n"
+                          % (STORIES.resolve(), XS.resolve()))
+        for text, more in (("The sailors on the ship saw the ocean.", 0), ("Fry the onions in butter, add salt.", 1)):
+            told = self.good_json("weigh", "-p", text, "--pack", path, "--weights", "cbtm")
+            self.assertGreater(told["members"][more]["weight"], 0.7)
+            self.assertAlmostEqual(sum(m["weight"] for m in told["members"]), 1.0)
+        self.bad(2, "weigh", "-p", "x", "-m", STORIES, "--weights", "cbtm", says=["domain = FILE", "stories260K"])
+        self.bad(1, "weigh", "-p", "x", "-m", "%s,domain=%s" % (STORIES, self.folder / "no"), "--weights", "cbtm",
+                 says="No such file")
+        (self.folder / "empty").touch()
+        self.bad(1, "weigh", "-p", "x", "-m", "%s,domain=%s" % (STORIES, self.folder / "empty"), "--weights", "cbtm",
+                 says="empty")
+
     def test_what_is_wrong_is_named(self):
         self.bad(1, "weigh", "-p", "x", "--pack", self.folder / "no.ini", says=["no.ini", "No such file"])
         self.bad(1, "weigh", "-p", "x", "--pack", self.folder, says="directory")
