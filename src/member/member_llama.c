@@ -645,21 +645,6 @@ static const struct member_ops llama_ops = {
     .close = llama_member_close,
 };
 
-struct progress {
-    const struct packllm_params *params;
-    int index;
-    bool cancelled;
-};
-
-static bool on_progress(float share, void *data) {
-    struct progress *p = data;
-    if (p->params->progress != NULL &&
-        !p->params->progress(p->params->progress_data, p->index, (double)share)) {
-        p->cancelled = true;
-    }
-    return !p->cancelled;
-}
-
 static enum packllm_status load(struct llama_member *m, const struct packllm_member_spec *spec,
                                 const struct packllm_params *params, struct packllm_error *err) {
     /* An empty list of devices: libllama leaves GPUs alone where no layer goes there. */
@@ -669,14 +654,15 @@ static enum packllm_status load(struct llama_member *m, const struct packllm_mem
         {.tag = LLAMA_KV_OVERRIDE_TYPE_BOOL, .key = "tokenizer.ggml.add_space_prefix"},
         {.tag = LLAMA_KV_OVERRIDE_TYPE_BOOL, .key = ""},
     };
-    struct progress progress = {.params = params, .index = m->base.index};
+    struct member_progress progress = {.params = params, .index = m->base.index};
     struct llama_model_params p = llama_model_default_params();
     p.n_gpu_layers = spec->n_gpu_layers >= 0 ? spec->n_gpu_layers : params->n_gpu_layers;
     if (p.n_gpu_layers == 0) {
         p.devices = none;
     }
     p.kv_overrides = overrides;
-    p.progress_callback = on_progress;
+    p.vocab_only = m->base.n_ctx == 0;
+    p.progress_callback = member_on_progress;
     p.progress_callback_user_data = &progress;
     if (ggml_cpu_has_amx_int8() != 0) {
         /* Virtual machines list AMX without backing it, and the first product dies of it. */
@@ -742,9 +728,9 @@ static enum packllm_status fill_member(struct llama_member *m, const struct memb
     return s;
 }
 
-enum packllm_status member_llama_open(struct member **out, const struct packllm_member_spec *spec,
-                                      int index, const struct packllm_params *params,
-                                      struct packllm_error *err) {
+static enum packllm_status open_file(struct member **out, const struct packllm_member_spec *spec,
+                                     int index, const struct packllm_params *params, bool whole,
+                                     struct packllm_error *err) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     if (out == NULL || spec == NULL || spec->path == NULL || params == NULL) {
         return fail(err, PACKLLM_E_ARG, index, "member_llama_open: a pointer is missing");
@@ -759,7 +745,8 @@ enum packllm_status member_llama_open(struct member **out, const struct packllm_
     enum packllm_status s = member_base_init(&m->base, &llama_ops, spec->name, spec->path, index,
                                              err);
     if (s == PACKLLM_OK) {
-        s = member_facts_read(&facts, spec, index, params, err);
+        s = whole ? member_facts_read(&facts, spec, index, params, err)
+                  : member_facts_vocabulary(&facts, spec, index, err);
     }
     if (s == PACKLLM_OK) {
         (void)pthread_once(&once, start_library);
@@ -783,6 +770,19 @@ enum packllm_status member_llama_open(struct member **out, const struct packllm_
     }
     *out = &m->base;
     return PACKLLM_OK;
+}
+
+enum packllm_status member_llama_open(struct member **out, const struct packllm_member_spec *spec,
+                                      int index, const struct packllm_params *params,
+                                      struct packllm_error *err) {
+    return open_file(out, spec, index, params, true, err);
+}
+
+enum packllm_status member_llama_vocabulary(struct member **out,
+                                            const struct packllm_member_spec *spec, int index,
+                                            const struct packllm_params *params,
+                                            struct packllm_error *err) {
+    return open_file(out, spec, index, params, false, err);
 }
 
 enum packllm_status member_llama_memory(const struct packllm_member_spec *spec, int index,

@@ -1,0 +1,225 @@
+/* mined.c - the nearest text token of each text token that has no equal one: minimum Levenshtein
+ * distance over bytes, lowest id ("MinED" of the PackLLM paper), the same as comparing all with all.
+ *
+ * Half of such tokens have a neighbour at distance 1 and most at 1 or 2; those are found by a join
+ * (join.c). The rest walks over the member's words by how much longer or shorter they are, 0, 1, 2, …,
+ * since a distance is at least the difference of lengths. In between a second bound, from the sets of
+ * bytes that stand in the two words, spares most comparisons: a byte of one that does not stand in
+ * the other costs an edit, and one edit pays for one byte on each side. */
+#include "align/mined.h"
+
+#include <pthread.h>
+
+#include "base/alloc.h"
+#include "base/status.h"
+
+enum { THREADS_MAX = 64, UNKNOWN_DISTANCE = 1 << 30 };
+
+struct task {
+    void (*work)(void *arg, bool own);
+    void *arg;
+};
+
+static void *thread_main(void *data) {
+    const struct task *task = data;
+    task->work(task->arg, false);
+    return NULL;
+}
+
+/* Threads that cannot be had are done without. */
+void mined_parallel(const struct mined *m, void (*work)(void *arg, bool own), void *arg) {
+    pthread_t thread[THREADS_MAX];
+    struct task task = {.work = work, .arg = arg};
+    unsigned n = 0;
+    while (n + 1 < m->request->threads && n < THREADS_MAX &&
+           pthread_create(&thread[n], NULL, thread_main, &task) == 0) {
+        n++;
+    }
+    work(arg, true);
+    while (n > 0) {
+        (void)pthread_join(thread[--n], NULL);
+    }
+}
+
+bool mined_progress(struct mined *m, double from, double to, double share) {
+    const struct align_request *r = m->request;
+    if (r->progress != NULL && !r->progress(r->progress_ctx, from + (to - from) * share)) {
+        atomic_store(&m->stop, true);
+    }
+    return !atomic_load(&m->stop);
+}
+
+/* ---- the words ----------------------------------------------------------------------------- */
+
+static uint64_t letters_of(const uint8_t *bytes, uint32_t size) {
+    uint64_t set = 0;
+    for (uint32_t i = 0; i < size; i++) {
+        set |= (uint64_t)1 << (bytes[i] % 64);
+    }
+    return set;
+}
+
+/* Words by size, then by id: a counting sort. Of those with equal bytes the lowest id wins. */
+static enum packllm_status list_words(struct mined *m, struct packllm_error *err) {
+    const struct vocab_table *t = m->request->member;
+    m->longest = t->longest;
+    m->first = alloc_zero((size_t)t->longest + 2, sizeof *m->first);
+    m->words = alloc_array(t->n, sizeof *m->words);
+    m->letters = alloc_array(t->n, sizeof *m->letters);
+    if (m->first == NULL || m->words == NULL || m->letters == NULL) {
+        return fail_memory(err, t->n * (sizeof *m->words + sizeof *m->letters));
+    }
+    for (int32_t id = 0; id < (int32_t)t->n; id++) {
+        m->first[vocab_size(t, id) + 1] += align_is_text(t, id);
+    }
+    for (uint32_t size = 1; size <= t->longest + 1; size++) {
+        m->first[size] += m->first[size - 1];
+    }
+    m->n_words = m->first[t->longest + 1];
+    for (int32_t id = 0; id < (int32_t)t->n; id++) {
+        if (align_is_text(t, id)) { /* first[size] runs to the end of its size, and is set back */
+            uint32_t at = m->first[vocab_size(t, id)]++;
+            m->words[at] = (struct word){vocab_bytes(t, id), vocab_size(t, id), id};
+            m->letters[at] = letters_of(vocab_bytes(t, id), vocab_size(t, id));
+        }
+    }
+    for (uint32_t size = t->longest + 1; size > 0; size--) {
+        m->first[size] = m->first[size - 1];
+    }
+    m->first[0] = 0;
+    return PACKLLM_OK;
+}
+
+static enum packllm_status list_queries(struct mined *m, const struct align_map *map,
+                                        struct packllm_error *err) {
+    const struct vocab_table *t = m->request->reference;
+    m->queries = alloc_array(t->n, sizeof *m->queries);
+    if (m->queries == NULL) {
+        return fail_memory(err, t->n * sizeof *m->queries);
+    }
+    for (int32_t id = 0; id < (int32_t)t->n; id++) {
+        if (map->to[id] == ALIGN_NONE && align_is_text(t, id)) {
+            struct query *q = &m->queries[m->n_queries++];
+            q->bytes = vocab_bytes(t, id);
+            q->size = vocab_size(t, id);
+            q->id = (uint32_t)id;
+            atomic_init(&q->best, (uint64_t)UNKNOWN_DISTANCE << 32);
+            m->longest_query = q->size > m->longest_query ? q->size : m->longest_query;
+        }
+    }
+    return PACKLLM_OK;
+}
+
+/* ---- the walk ------------------------------------------------------------------------------ */
+
+struct walk {
+    struct mined *m;
+    atomic_uint next; /* query */
+};
+
+/* The words of one size against a query that is set in edit. least: no distance is below it. */
+static void walk_size(struct mined *m, struct query *q, struct edit *edit, uint32_t size,
+                      uint32_t least) {
+    const uint64_t letters = letters_of(q->bytes, q->size);
+    uint64_t best = atomic_load_explicit(&q->best, memory_order_relaxed);
+    for (uint32_t i = m->first[size]; i < m->first[size + 1]; i++) {
+        /* A higher id must be strictly nearer. Ids ascend: once none can be, none will. */
+        uint32_t bound = best_distance(best) - (m->words[i].id > (int32_t)(uint32_t)best);
+        uint64_t theirs = m->letters[i];
+        if (bound < least) {
+            return;
+        }
+        if ((uint32_t)__builtin_popcountll(letters & ~theirs) > bound ||
+            (uint32_t)__builtin_popcountll(theirs & ~letters) > bound) {
+            continue;
+        }
+        uint32_t d = edit_distance(edit, m->words[i].bytes, size, bound);
+        if (d <= bound) {
+            offer(q, d, m->words[i].id);
+            best = atomic_load_explicit(&q->best, memory_order_relaxed);
+        }
+    }
+}
+
+static void walk_query(struct mined *m, struct query *q, struct edit *edit) {
+    /* Both joins have met all words within two edits. */
+    const uint32_t known = q->size <= JOIN_MAX ? 3 : 1;
+    if (best_distance(atomic_load(&q->best)) < known) {
+        return;
+    }
+    edit_set(edit, q->bytes, q->size);
+    for (uint32_t apart = 0; apart <= best_distance(atomic_load(&q->best)); apart++) {
+        uint32_t least = apart > known ? apart : known;
+        bool shorter = q->size > apart && q->size - apart <= m->longest;
+        bool longer = apart > 0 && (uint64_t)q->size + apart <= m->longest;
+        if (shorter) {
+            walk_size(m, q, edit, q->size - apart, least);
+        }
+        if (longer) {
+            walk_size(m, q, edit, q->size + apart, least);
+        }
+        if (q->size <= apart && (uint64_t)q->size + apart > m->longest) {
+            return;
+        }
+    }
+}
+
+static void walk_work(void *arg, bool own) {
+    struct walk *walk = arg;
+    struct mined *m = walk->m;
+    struct edit edit;
+    if (!edit_init(&edit, m->longest_query)) {
+        atomic_store(&m->failed, true);
+        return;
+    }
+    while (!atomic_load(&m->stop) && !atomic_load(&m->failed)) {
+        uint32_t i = atomic_fetch_add(&walk->next, 1);
+        if (i >= m->n_queries) {
+            break;
+        }
+        walk_query(m, &m->queries[i], &edit);
+        if (own && i % 64 == 0 && !mined_progress(m, 0.3, 1, (double)i / m->n_queries)) {
+            break;
+        }
+    }
+    edit_done(&edit);
+}
+
+/* ---- all of it ----------------------------------------------------------------------------- */
+
+static enum packllm_status find(struct mined *m, struct packllm_error *err) {
+    struct walk walk = {.m = m};
+    bool good = mined_join(m, 1, 0, 0.1) && mined_join(m, 2, 0.1, 0.3);
+    if (good) {
+        mined_parallel(m, walk_work, &walk);
+    }
+    if (atomic_load(&m->stop)) {
+        return fail(err, PACKLLM_E_CANCELLED, PACKLLM_NO_MEMBER,
+                    "cancelled while nearest tokens were looked for");
+    }
+    return good && !atomic_load(&m->failed)
+               ? PACKLLM_OK
+               : fail_memory(err, (size_t)m->n_queries * sizeof *m->queries);
+}
+
+enum packllm_status align_mined(struct align_map *map, const struct align_request *request,
+                                struct packllm_error *err) {
+    struct mined m = {.request = request};
+    enum packllm_status s = list_words(&m, err);
+    if (s == PACKLLM_OK) {
+        s = list_queries(&m, map, err);
+    }
+    if (s == PACKLLM_OK && m.n_words > 0 && m.n_queries > 0) {
+        s = find(&m, err);
+        for (uint32_t i = 0; i < m.n_queries && s == PACKLLM_OK; i++) {
+            uint64_t best = atomic_load(&m.queries[i].best);
+            map->to[m.queries[i].id] = (int32_t)(uint32_t)best;
+            map->distance[m.queries[i].id] = best_distance(best);
+        }
+    }
+    base_free(m.words);
+    base_free(m.first);
+    base_free(m.letters);
+    base_free(m.queries);
+    return s;
+}
