@@ -102,3 +102,28 @@ uint32_t edit_distance(struct edit *e, const uint8_t *text, uint32_t size, uint3
                                  : long_distance(e, text, size, bound);
     return d <= bound ? d : bound + 1;
 }
+
+typedef uint64_t lanes __attribute__((vector_size(EDIT_LANES * sizeof(uint64_t))));
+
+/* short_distance with a text in each lane; there is no bound to stop at, since all would have to. */
+void edit_lanes(const struct edit *e, const uint8_t *const text[EDIT_LANES], uint32_t size,
+                uint32_t out[EDIT_LANES]) {
+    const uint64_t last = e->size - 1;
+    lanes up = ~(lanes){0}, down = {0}, score = (lanes){0} + e->size;
+    for (uint32_t i = 0; i < size; i++) {
+        /* Written out: lanes filled by a loop go through memory, and wait for it. */
+        lanes equal = {e->equal[text[0][i]], e->equal[text[1][i]], e->equal[text[2][i]],
+                       e->equal[text[3][i]], e->equal[text[4][i]], e->equal[text[5][i]],
+                       e->equal[text[6][i]], e->equal[text[7][i]]};
+        lanes vertical = equal | down;
+        lanes zero = (((equal & up) + up) ^ up) | equal;
+        lanes right = down | ~(zero | up), left = up & zero;
+        score += (right >> last & 1) - (left >> last & 1);
+        right = right << 1 | 1;
+        up = left << 1 | ~(vertical | right);
+        down = right & vertical;
+    }
+    for (int k = 0; k < EDIT_LANES; k++) {
+        out[k] = (uint32_t)score[k];
+    }
+}

@@ -20,5 +20,9 @@ void edit_done(struct edit *e);
 void edit_set(struct edit *e, const uint8_t *bytes, uint32_t size);
 /* The distance of the pattern to a text, or bound + 1 where it is above bound. */
 uint32_t edit_distance(struct edit *e, const uint8_t *text, uint32_t size, uint32_t bound);
+/* The distances of a pattern of at most 64 bytes to several texts of one size. */
+enum { EDIT_LANES = 8, EDIT_LANES_MAX = 64 };
+void edit_lanes(const struct edit *e, const uint8_t *const text[EDIT_LANES], uint32_t size,
+                uint32_t out[EDIT_LANES]);
 
 #endif

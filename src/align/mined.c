@@ -117,48 +117,96 @@ struct walk {
     atomic_uint next; /* query */
 };
 
-/* The words of one size against a query that is set in edit. least: no distance is below it. */
-static void walk_size(struct mined *m, struct query *q, struct edit *edit, uint32_t size,
-                      uint32_t least) {
-    const uint64_t letters = letters_of(q->bytes, q->size);
-    uint64_t best = atomic_load_explicit(&q->best, memory_order_relaxed);
-    for (uint32_t i = m->first[size]; i < m->first[size + 1]; i++) {
-        /* A higher id must be strictly nearer. Ids ascend: once none can be, none will. */
-        uint32_t bound = best_distance(best) - (m->words[i].id > (int32_t)(uint32_t)best);
-        uint64_t theirs = m->letters[i];
-        if (bound < least) {
-            return;
+/* Words of one size that are to be compared with the query that is set in edit, several at once. */
+struct batch {
+    struct mined *m;
+    struct query *q;
+    struct edit *edit;
+    uint32_t n, word[EDIT_LANES];
+};
+
+static void compare(struct batch *b) {
+    const struct word *words = b->m->words;
+    const uint8_t *text[EDIT_LANES];
+    uint32_t distance[EDIT_LANES], size = words[b->word[0]].size;
+    if (b->n == 0) {
+        return;
+    }
+    for (uint32_t i = 0; i < EDIT_LANES; i++) {
+        text[i] = words[b->word[i < b->n ? i : 0]].bytes;
+    }
+    if (b->q->size <= EDIT_LANES_MAX) {
+        edit_lanes(b->edit, text, size, distance);
+    }
+    for (uint32_t i = 0; i < b->n; i++) {
+        uint32_t best = best_distance(atomic_load_explicit(&b->q->best, memory_order_relaxed));
+        if (b->q->size > EDIT_LANES_MAX) {
+            distance[i] = edit_distance(b->edit, text[i], size, best);
         }
-        if ((uint32_t)__builtin_popcountll(letters & ~theirs) > bound ||
-            (uint32_t)__builtin_popcountll(theirs & ~letters) > bound) {
-            continue;
-        }
-        uint32_t d = edit_distance(edit, m->words[i].bytes, size, bound);
-        if (d <= bound) {
-            offer(q, d, m->words[i].id);
-            best = atomic_load_explicit(&q->best, memory_order_relaxed);
+        if (distance[i] <= best) {
+            offer(b->q, distance[i], words[b->word[i]].id);
         }
     }
+    b->n = 0;
+}
+
+/* The first word of a size with at least this id. */
+static uint32_t first_of_id(const struct mined *m, uint32_t size, int32_t id) {
+    uint32_t low = m->first[size], high = m->first[size + 1];
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (m->words[middle].id < id) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+/* The words of one size. No distance is below least. Where the best so far has a lower id, a word
+ * must be strictly nearer, and ids ascend: once none can be, none will. */
+static void walk_size(struct batch *b, uint32_t size, uint32_t least) {
+    const struct mined *m = b->m;
+    const uint64_t letters = letters_of(b->q->bytes, b->q->size);
+    const uint32_t last = m->first[size + 1];
+    for (uint32_t i = m->first[size]; i < last;) {
+        uint64_t best = atomic_load_explicit(&b->q->best, memory_order_relaxed);
+        uint32_t split = first_of_id(m, size, (int32_t)(uint32_t)best);
+        uint32_t bound = best_distance(best) - (i >= split), end = i < split ? split : last;
+        if (bound < least) {
+            break;
+        }
+        for (; i < end && b->n < EDIT_LANES; i++) {
+            if ((uint32_t)__builtin_popcountll(letters & ~m->letters[i]) <= bound &&
+                (uint32_t)__builtin_popcountll(m->letters[i] & ~letters) <= bound) {
+                b->word[b->n++] = i;
+            }
+        }
+        if (b->n == EDIT_LANES) {
+            compare(b);
+        }
+    }
+    compare(b);
 }
 
 static void walk_query(struct mined *m, struct query *q, struct edit *edit) {
-    /* Both joins have met all words within two edits. */
-    const uint32_t known = q->size <= JOIN_MAX ? 3 : 1;
+    struct batch b = {.m = m, .q = q, .edit = edit};
+    const uint32_t known = q->size <= JOIN_MAX ? 3 : 1; /* the joins have met all within 2 */
     if (best_distance(atomic_load(&q->best)) < known) {
         return;
     }
     edit_set(edit, q->bytes, q->size);
     for (uint32_t apart = 0; apart <= best_distance(atomic_load(&q->best)); apart++) {
         uint32_t least = apart > known ? apart : known;
-        bool shorter = q->size > apart && q->size - apart <= m->longest;
-        bool longer = apart > 0 && (uint64_t)q->size + apart <= m->longest;
-        if (shorter) {
-            walk_size(m, q, edit, q->size - apart, least);
+        bool below = q->size > apart, above = (uint64_t)q->size + apart <= m->longest;
+        if (below && q->size - apart <= m->longest) {
+            walk_size(&b, q->size - apart, least);
         }
-        if (longer) {
-            walk_size(m, q, edit, q->size + apart, least);
+        if (above && apart > 0) {
+            walk_size(&b, q->size + apart, least);
         }
-        if (q->size <= apart && (uint64_t)q->size + apart > m->longest) {
+        if (!below && !above) {
             return;
         }
     }

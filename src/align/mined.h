@@ -27,7 +27,7 @@ struct mined {
     struct word *words; /* [n_words] by size, then by id */
     uint32_t n_words;
     uint32_t *first;   /* [longest + 2] -> index of the first word of at least that many bytes */
-    uint64_t *letters; /* [n_words] sets of the bytes that stand in the words */
+    uint64_t *letters; /* [n_words] sets of the bytes that stand in them, of 64 kinds */
     uint32_t longest;  /* word, bytes */
     struct query *queries; /* [n_queries] */
     uint32_t n_queries;
