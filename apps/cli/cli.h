@@ -97,7 +97,7 @@ struct work {
 /* Only the members' files: specs and member of the n SPECs, found, fetched where they are missing. */
 int work_files(struct work *work, struct cli *cli, const char *const *specs, size_t n);
 int work_begin(struct work *work, struct cli *cli, struct buf *text, bool *out_go);
-void work_log(void *work, int level, const char *line); /* a line of libllama's, for --verbose */
+void work_log(void *data, int level, const char *line); /* a line of libllama's, for --verbose */
 int work_session(struct work *work); /* closes the session, opens another with session_params */
 void work_done(struct work *work);
 

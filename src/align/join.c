@@ -168,10 +168,11 @@ static void work(void *arg, bool own) {
     struct mined *m = j->m;
     struct edit edit = {0};
     uint32_t *seen = alloc_zero(m->n_queries, sizeof *seen);
-    if (!edit_init(&edit, JOIN_MAX + 2) || seen == NULL) {
+    bool good = edit_init(&edit, JOIN_MAX + 2) && seen != NULL;
+    if (!good) {
         atomic_store(&m->failed, true);
     }
-    while (!atomic_load(&m->stop) && !atomic_load(&m->failed)) {
+    while (good && !atomic_load(&m->stop) && !atomic_load(&m->failed)) {
         uint32_t at = atomic_fetch_add(&j->next, CHUNK);
         if (at >= m->n_words) {
             break;
@@ -192,8 +193,11 @@ static void work(void *arg, bool own) {
 }
 
 bool mined_join(struct mined *m, uint32_t edits, double from, double to) {
-    for (uint32_t at = 0; at < m->n_queries && !atomic_load(&m->stop);) {
+    for (uint32_t at = 0; at < m->n_queries;) {
         double share = (double)at / m->n_queries;
+        if (!mined_progress(m, from, to, share)) {
+            break; /* asked here too, since other threads may take all the words */
+        }
         struct join j = {.m = m, .edits = edits, .from = from + (to - from) * share, .to = to};
         bool good = table_init(&j.table, m, edits, &at);
         j.to = from + (to - from) * at / m->n_queries;

@@ -105,18 +105,17 @@ static enum packllm_status put_first(struct align_map *map, const struct align_r
     return s;
 }
 
-enum packllm_status align_map_init(struct align_map *map, uint32_t n, uint32_t n_member,
-                                   struct packllm_error *err) {
+bool align_map_init(struct align_map *map, uint32_t n, uint32_t n_member) {
     *map = (struct align_map){.n = n, .n_member = n_member};
     map->to = alloc_array(n, sizeof *map->to);
     map->distance = alloc_array(n, sizeof *map->distance);
     if (map->to == NULL || map->distance == NULL) {
         align_done(map);
-        return fail_memory(err, (size_t)n * 8);
+        return false;
     }
     memset(map->to, 0xff, (size_t)n * sizeof *map->to); /* ALIGN_NONE, ALIGN_FAR */
     memset(map->distance, 0xff, (size_t)n * sizeof *map->distance);
-    return PACKLLM_OK;
+    return true;
 }
 
 void align_map_count(struct align_map *map) {
@@ -146,11 +145,10 @@ enum packllm_status align_build(struct align_map *out, const struct align_reques
                     "a vocabulary has a token of %u bytes; distances are taken up to %d",
                     (unsigned)(t->longest > m->longest ? t->longest : m->longest), ALIGN_TOKEN_MAX);
     }
-    enum packllm_status s = align_map_init(&map, t->n, m->n, err);
-    if (s != PACKLLM_OK) {
-        return s;
+    if (!align_map_init(&map, t->n, m->n)) {
+        return fail_memory(err, (size_t)t->n * 8);
     }
-    s = look_up_init(&look_up, m, err);
+    enum packllm_status s = look_up_init(&look_up, m, err);
     for (int32_t id = 0; s == PACKLLM_OK && id < (int32_t)t->n; id++) {
         put_equal(&map, request, &look_up, id);
     }

@@ -43,7 +43,8 @@ void mined_parallel(const struct mined *m, void (*work)(void *arg, bool own), vo
 
 bool mined_progress(struct mined *m, double from, double to, double share) {
     const struct align_request *r = m->request;
-    if (r->progress != NULL && !r->progress(r->progress_ctx, from + (to - from) * share)) {
+    if (!atomic_load(&m->stop) && r->progress != NULL &&
+        !r->progress(r->progress_ctx, from + (to - from) * share)) {
         atomic_store(&m->stop, true);
     }
     return !atomic_load(&m->stop);

@@ -4,9 +4,8 @@
 
 #include "align/align.h"
 
-/* An empty map of the sizes of both vocabularies: nothing mapped. */
-enum packllm_status align_map_init(struct align_map *map, uint32_t n, uint32_t n_member,
-                                   struct packllm_error *err);
+/* A map of the sizes of both vocabularies with nothing mapped. False: no memory. */
+bool align_map_init(struct align_map *map, uint32_t n, uint32_t n_member);
 void align_map_count(struct align_map *map); /* fills exact, near, unmatched */
 
 /* mined.c: maps those text tokens of the reference that have no token yet. */

@@ -89,7 +89,7 @@ const char *align_parse(struct align_map *out, const void *bytes, size_t size,
     if (get64(b + size - TAIL) != align_hash(b, size - TAIL)) {
         return "is damaged";
     }
-    if (align_map_init(&map, n, n_member, NULL) != PACKLLM_OK) {
+    if (!align_map_init(&map, n, n_member)) {
         return "is too large for the memory";
     }
     const uint8_t *to = b + HEADER, *distance = to + (size_t)n * 4;
@@ -189,7 +189,8 @@ static bool save(const char *path, const uint8_t *bytes, size_t size) {
     buf_init(&temporary, PATH_CEILING);
     bool good = buf_printf(&temporary, "%s.XXXXXX", path);
     int fd = good ? mkstemp(temporary.data) : -1;
-    good = fd >= 0 && write_whole(fd, bytes, size);
+    /* mkstemp's files are their owner's alone; a map may be read by whoever reads the folder. */
+    good = fd >= 0 && fchmod(fd, 0644) == 0 && write_whole(fd, bytes, size);
     int why = errno;
     if (fd >= 0 && close(fd) != 0 && good) {
         good = false;

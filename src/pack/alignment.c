@@ -98,7 +98,10 @@ enum packllm_status packllm_align_open(struct packllm_alignment **out_alignment,
     load.log_data = given.log_data;
     given.n_threads = given.n_threads > 0 ? given.n_threads : load.n_threads;
     struct packllm_alignment *a = alloc_zero(1, sizeof *a);
-    enum packllm_status s = a != NULL ? PACKLLM_OK : fail_memory(err, sizeof *a);
+    if (a == NULL) {
+        return fail_memory(err, sizeof *a);
+    }
+    enum packllm_status s = PACKLLM_OK;
     for (int i = 0; i < 2 && s == PACKLLM_OK; i++) {
         s = member_llama_vocabulary(&a->side[i], specs[i], i, &load, err);
     }

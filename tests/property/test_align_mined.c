@@ -32,7 +32,7 @@ static uint32_t textbook(const uint8_t *a, uint32_t n, const uint8_t *b, uint32_
 }
 
 static uint32_t draw(uint64_t *s, uint32_t n) {
-    return (uint32_t)(rng_next(s) % n);
+    return n > 1 ? (uint32_t)(rng_next(s) % n) : 0;
 }
 
 static uint32_t make_text(uint64_t *s, uint32_t letters, uint8_t *out) {
