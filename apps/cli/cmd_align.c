@@ -173,6 +173,9 @@ static void print_table(struct buf *out, const struct view *view) {
         add_token(out, view, false, id, 32);
         (void)buf_add_text(out, "  ");
         add_token(out, view, true, map->to[id], 32);
+        while (out->size > 0 && out->data[out->size - 1] == ' ') { /* a token ends with a quote */
+            buf_cut(out, out->size - 1);
+        }
         (void)buf_add_text(out, "\n");
     }
 }

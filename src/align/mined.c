@@ -221,13 +221,13 @@ static void walk_work(void *arg, bool own) {
         atomic_store(&m->failed, true);
         return;
     }
-    while (!atomic_load(&m->stop) && !atomic_load(&m->failed)) {
+    for (uint32_t done = 0; !atomic_load(&m->stop) && !atomic_load(&m->failed); done++) {
         uint32_t i = atomic_fetch_add(&walk->next, 1);
         if (i >= m->n_queries) {
             break;
         }
         walk_query(m, &m->queries[i], &edit);
-        if (own && i % 64 == 0 && !mined_progress(m, 0.3, 1, (double)i / m->n_queries)) {
+        if (own && done % 16 == 0 && !mined_progress(m, 0.3, 1, (double)i / m->n_queries)) {
             break;
         }
     }
