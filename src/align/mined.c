@@ -3,9 +3,9 @@
  *
  * Half of such tokens have a neighbour at distance 1 and most at 1 or 2; those are found by a join
  * (join.c). The rest walks over the member's words by how much longer or shorter they are, 0, 1, 2, …,
- * since a distance is at least the difference of lengths. In between a second bound, from the sets of
- * bytes that stand in the two words, spares most comparisons: a byte of one that does not stand in
- * the other costs an edit, and one edit pays for one byte on each side. */
+ * since a distance is at least the difference of lengths. In between a second bound, from the bytes that
+ * stand in the two words wherever, spares most comparisons: all of the longer word's bytes that have no
+ * equal one in the other cost an edit each. */
 #include "align/mined.h"
 
 #include <pthread.h>
@@ -52,12 +52,30 @@ bool mined_progress(struct mined *m, double from, double to, double share) {
 
 /* ---- the words ----------------------------------------------------------------------------- */
 
-static uint64_t letters_of(const uint8_t *bytes, uint32_t size) {
-    uint64_t set = 0;
+static struct bag bag_of(const uint8_t *bytes, uint32_t size) {
+    struct bag bag = {0};
     for (uint32_t i = 0; i < size; i++) {
-        set |= (uint64_t)1 << (bytes[i] % 64);
+        uint64_t bit = (uint64_t)1 << (bytes[i] % 64);
+        int level = 0;
+        while (level < BAG_LEVELS && (bag.level[level] & bit) != 0) {
+            level++;
+        }
+        if (level < BAG_LEVELS) {
+            bag.level[level] |= bit;
+        } else {
+            bag.over++;
+        }
     }
-    return set;
+    return bag;
+}
+
+/* At least the bytes that two words have in common, each as often as in both. */
+static uint32_t common(const struct bag *a, const struct bag *b) {
+    uint64_t n = a->over < b->over ? a->over : b->over;
+    for (int level = 0; level < BAG_LEVELS; level++) {
+        n += (uint64_t)__builtin_popcountll(a->level[level] & b->level[level]);
+    }
+    return (uint32_t)n;
 }
 
 /* Words by size, then by id: a counting sort. Of those with equal bytes the lowest id wins. */
@@ -66,9 +84,9 @@ static enum packllm_status list_words(struct mined *m, struct packllm_error *err
     m->longest = t->longest;
     m->first = alloc_zero((size_t)t->longest + 2, sizeof *m->first);
     m->words = alloc_array(t->n, sizeof *m->words);
-    m->letters = alloc_array(t->n, sizeof *m->letters);
-    if (m->first == NULL || m->words == NULL || m->letters == NULL) {
-        return fail_memory(err, t->n * (sizeof *m->words + sizeof *m->letters));
+    m->bags = alloc_array(t->n, sizeof *m->bags);
+    if (m->first == NULL || m->words == NULL || m->bags == NULL) {
+        return fail_memory(err, t->n * (sizeof *m->words + sizeof *m->bags));
     }
     for (int32_t id = 0; id < (int32_t)t->n; id++) {
         m->first[vocab_size(t, id) + 1] += align_is_text(t, id);
@@ -81,7 +99,7 @@ static enum packllm_status list_words(struct mined *m, struct packllm_error *err
         if (align_is_text(t, id)) { /* first[size] runs to the end of its size, and is set back */
             uint32_t at = m->first[vocab_size(t, id)]++;
             m->words[at] = (struct word){vocab_bytes(t, id), vocab_size(t, id), id};
-            m->letters[at] = letters_of(vocab_bytes(t, id), vocab_size(t, id));
+            m->bags[at] = bag_of(vocab_bytes(t, id), vocab_size(t, id));
         }
     }
     for (uint32_t size = t->longest + 1; size > 0; size--) {
@@ -169,8 +187,8 @@ static uint32_t first_of_id(const struct mined *m, uint32_t size, int32_t id) {
  * must be strictly nearer, and ids ascend: once none can be, none will. */
 static void walk_size(struct batch *b, uint32_t size, uint32_t least) {
     const struct mined *m = b->m;
-    const uint64_t letters = letters_of(b->q->bytes, b->q->size);
-    const uint32_t last = m->first[size + 1];
+    const struct bag bag = bag_of(b->q->bytes, b->q->size);
+    const uint32_t last = m->first[size + 1], longer = size > b->q->size ? size : b->q->size;
     for (uint32_t i = m->first[size]; i < last;) {
         uint64_t best = atomic_load_explicit(&b->q->best, memory_order_relaxed);
         uint32_t split = first_of_id(m, size, (int32_t)(uint32_t)best);
@@ -178,9 +196,9 @@ static void walk_size(struct batch *b, uint32_t size, uint32_t least) {
         if (bound < least) {
             break;
         }
+        uint32_t shared = longer > bound ? longer - bound : 0;
         for (; i < end && b->n < EDIT_LANES; i++) {
-            if ((uint32_t)__builtin_popcountll(letters & ~m->letters[i]) <= bound &&
-                (uint32_t)__builtin_popcountll(m->letters[i] & ~letters) <= bound) {
+            if (common(&bag, &m->bags[i]) >= shared) {
                 b->word[b->n++] = i;
             }
         }
@@ -268,7 +286,7 @@ enum packllm_status align_mined(struct align_map *map, const struct align_reques
     }
     base_free(m.words);
     base_free(m.first);
-    base_free(m.letters);
+    base_free(m.bags);
     base_free(m.queries);
     return s;
 }

@@ -22,13 +22,21 @@ struct query {
     _Atomic uint64_t best;
 };
 
+/* The bytes of a word without their order, of 64 kinds: which stand in it at least once and twice, and
+ * how many there are beyond that (more levels cost more than they spare). */
+enum { BAG_LEVELS = 2 };
+struct bag {
+    uint64_t level[BAG_LEVELS];
+    uint64_t over;
+};
+
 struct mined {
     const struct align_request *request;
     struct word *words; /* [n_words] by size, then by id */
     uint32_t n_words;
-    uint32_t *first;   /* [longest + 2] -> index of the first word of at least that many bytes */
-    uint64_t *letters; /* [n_words] sets of the bytes that stand in them, of 64 kinds */
-    uint32_t longest;  /* word, bytes */
+    uint32_t *first;  /* [longest + 2] -> index of the first word of at least that many bytes */
+    struct bag *bags; /* [n_words] */
+    uint32_t longest; /* word, bytes */
     struct query *queries; /* [n_queries] */
     uint32_t n_queries;
     uint32_t longest_query;
