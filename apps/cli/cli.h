@@ -78,6 +78,7 @@ int input_read(struct cli *cli, struct buf *out);
 
 struct work {
     struct cli *cli;
+    const char *option;                 /* "-m ", or "": what messages put before a SPEC */
     struct spec *specs;                 /* [n] */
     struct packllm_member_spec *member; /* [n], pointing into specs */
     size_t n;
@@ -93,7 +94,10 @@ struct work {
  * wanted). What is wrong with the command line is found first, then with the text, then with the
  * files; only then something is fetched or loaded. --memory prints the estimate instead. out_go:
  * whether there is work to do; else the code returned is the command's. work_done in any case. */
+/* Only the members' files: specs and member of the n SPECs, found, fetched where they are missing. */
+int work_files(struct work *work, struct cli *cli, const char *const *specs, size_t n);
 int work_begin(struct work *work, struct cli *cli, struct buf *text, bool *out_go);
+void work_log(void *data, int level, const char *line); /* a line of libllama's, for --verbose */
 int work_session(struct work *work); /* closes the session, opens another with session_params */
 void work_done(struct work *work);
 /* weights.c: --weights and --pool into session_params; the specs are read. */
@@ -125,6 +129,7 @@ int cmd_weigh(struct cli *cli);
 int cmd_score(struct cli *cli);
 int cmd_models(struct cli *cli);
 int cmd_bench(struct cli *cli);
+int cmd_align(struct cli *cli);
 int cmd_help(struct cli *cli);
 int cmd_version(struct cli *cli);
 int cmd_completion(struct cli *cli);

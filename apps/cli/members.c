@@ -60,14 +60,14 @@ static int no_such(struct work *work, const char *name, int why) {
             nearest_offer(&nearest, list.models[i].name);
         }
         if (nearest.best != NULL) {
-            (void)ui_fail(work->cli, code, "-m %s: no such file or model, did you mean '%s'?", name,
-                          nearest.best);
+            (void)ui_fail(work->cli, code, "%s%s: no such file or model, did you mean '%s'?",
+                          work->option, name, nearest.best);
         }
         cache_list_done(&list);
     }
     if (nearest.best == NULL) {
-        (void)ui_fail(work->cli, code, "-m %s: %s; packllm models list shows the cached models",
-                      name, why == ENOENT ? "no such file or model" : strerror(why));
+        (void)ui_fail(work->cli, code, "%s%s: %s; packllm models list shows the cached models",
+                      work->option, name, why == ENOENT ? "no such file or model" : strerror(why));
     }
     return code;
 }
@@ -79,8 +79,8 @@ static int locate(struct work *work, struct spec *spec) {
     const char *written = spec->path;
     if (stat(written, &st) == 0 && cache_find_default(written) == NULL) {
         if (S_ISDIR(st.st_mode)) {
-            return ui_fail(cli, EXIT_WORK, "-m %s: this is a directory; a GGUF file is wanted",
-                           written);
+            return ui_fail(cli, EXIT_WORK, "%s%s: this is a directory; a GGUF file is wanted",
+                           work->option, written);
         }
         return set_name(spec, NULL) ? EXIT_FINE : ui_fail(cli, EXIT_WORK, "out of memory");
     }
@@ -105,16 +105,15 @@ static int locate(struct work *work, struct spec *spec) {
     return code;
 }
 
-static int read_specs(struct work *work) {
-    const struct args_value *models = value(work, OPT_MODEL);
-    const char *file = value(work, OPT_PACK)->text;
+/* The SPECs given, or the default pack's where there are none; those of a pack file before them. */
+static int read_specs(struct work *work, const char *const *given, size_t n, const char *file) {
     if (file != NULL) {
         enum packllm_status status = packfile_read(file, &work->specs, &work->n, &work->err);
         if (status != PACKLLM_OK) {
             return failed(work, status);
         }
     }
-    size_t more = models->n > 0 ? models->n : file != NULL ? 0 : n_cache_defaults;
+    size_t more = n > 0 ? n : file != NULL ? 0 : n_cache_defaults;
     struct spec *grown = alloc_resize(work->specs, work->n + more, sizeof *grown);
     work->specs = grown != NULL ? grown : work->specs;
     work->member = alloc_zero(work->n + more, sizeof *work->member);
@@ -122,7 +121,7 @@ static int read_specs(struct work *work) {
         return ui_fail(work->cli, EXIT_WORK, "out of memory");
     }
     for (size_t i = 0; i < more; i++) {
-        const char *text = models->n > 0 ? models->list[i] : cache_defaults[i].name;
+        const char *text = n > 0 ? given[i] : cache_defaults[i].name;
         enum packllm_status status = spec_read(&work->specs[work->n], text, &work->err);
         if (status != PACKLLM_OK) {
             return failed(work, status);
@@ -236,7 +235,7 @@ static void on_read(void *data, int member, double share) {
     tty_progress_show(&work->cli->progress, "reading", name, share);
 }
 
-static void on_log(void *data, int level, const char *line) {
+void work_log(void *data, int level, const char *line) {
     struct work *work = data;
     enum ui_level levels[] = {UI_DEBUG, UI_DEBUG, UI_INFO, UI_WARN, UI_ERROR};
     struct buf text, safe;
@@ -264,7 +263,7 @@ static int read_params(struct work *work) {
     work->params.progress = on_load;
     work->params.progress_data = work;
     if (opt_set(args, OPT_VERBOSE)) {
-        work->params.log = on_log;
+        work->params.log = work_log;
         work->params.log_data = work;
     }
     work->session_params = packllm_session_params_default();
@@ -348,13 +347,21 @@ static int open_pack(struct work *work) {
     return work_session(work);
 }
 
+int work_files(struct work *work, struct cli *cli, const char *const *specs, size_t n) {
+    *work = (struct work){.cli = cli, .option = ""};
+    int code = models_folder(cli);
+    code = code == EXIT_FINE ? read_specs(work, specs, n, NULL) : code;
+    return code == EXIT_FINE ? locate_all(work) : code;
+}
+
 int work_begin(struct work *work, struct cli *cli, struct buf *text, bool *out_go) {
-    *work = (struct work){.cli = cli};
+    const struct args_value *models = &cli->args.values[OPT_MODEL];
+    *work = (struct work){.cli = cli, .option = "-m "};
     *out_go = false;
     bool memory = opt_set(&cli->args, OPT_MEMORY);
     int code = models_folder(cli);
     if (code == EXIT_FINE) {
-        code = read_specs(work);
+        code = read_specs(work, models->list, models->n, value(work, OPT_PACK)->text);
     }
     if (code == EXIT_FINE) {
         code = read_params(work);

@@ -14,9 +14,10 @@ enum {
     HELP = 32,
     VERSION = 64,
     COMPLETION = 128,
+    ALIGN = 256,
     TEXT = RUN | WEIGH | SCORE,
     WORK = TEXT | BENCH,
-    ALL = WORK | MODELS | HELP | VERSION | COMPLETION
+    ALL = WORK | ALIGN | MODELS | HELP | VERSION | COMPLETION
 };
 
 static const char MEMBERS[] = "Members";
@@ -25,6 +26,7 @@ static const char PROMPT[] = "Prompt";
 static const char SAMPLING[] = "Sampling (on the display member's tokens, as llama.cpp means it)";
 static const char SCORING[] = "Scoring";
 static const char MEASURING[] = "Measuring";
+static const char MAPPING[] = "Mapping";
 static const char OUTPUT[] = "Output";
 
 #define LATER(wide, narrow, kinds)                                                                 \
@@ -57,7 +59,7 @@ static struct args_option options[N_OPTIONS] = {
                    .argument = "DIR",
                    .type = ARGS_TEXT,
                    .group = MEMBERS,
-                   .commands = WORK | MODELS,
+                   .commands = WORK | ALIGN | MODELS,
                    .file = true,
                    .help = "the folder of downloaded models; else $XDG_CACHE_HOME/packllm or "
                            "~/.cache/packllm"},
@@ -78,7 +80,7 @@ static struct args_option options[N_OPTIONS] = {
                      .maximum = 512,
                      .initial = "0",
                      .group = MEMBERS,
-                     .commands = WORK,
+                     .commands = WORK | ALIGN,
                      .help = "threads; 0: the machine's cores, at most 16"},
     [OPT_N_GPU_LAYERS] = {.name = "n-gpu-layers",
                           .brief = "-ngl",
@@ -158,7 +160,17 @@ static struct args_option options[N_OPTIONS] = {
          .group = FUSION,
          .commands = WORK,
          .help = "share of the probability from which the end of a token is evaluated (advanced)"},
-    [OPT_ALIGN] = LATER("align", NULL, WORK),
+    [OPT_ALIGN] = {.name = "align",
+                   .argument = "HOW",
+                   .type = ARGS_CHOICE,
+                   .choices = "exact|first|mined",
+                   .initial = "mined",
+                   .group = MAPPING,
+                   .commands = ALIGN,
+                   .help = "exact: a token of the same bytes; first: else the first token of those "
+                           "bytes in B's own tokenisation; mined: else the token of B at the "
+                           "smallest edit distance over bytes, the lowest id of several"},
+    [OPT_ALIGN_LATER] = LATER("align", NULL, WORK),
     [OPT_FEED] = LATER("feed", NULL, WORK),
     [OPT_REFERENCE] = LATER("reference", NULL, WORK),
     [OPT_PROMPT] = {.name = "prompt",
@@ -370,6 +382,32 @@ static struct args_option options[N_OPTIONS] = {
                     .group = MEASURING,
                     .commands = BENCH,
                     .help = "the fastest of N runs counts"},
+    [OPT_DUMP] = {.name = "dump",
+                  .argument = "FILE",
+                  .type = ARGS_TEXT,
+                  .group = MAPPING,
+                  .commands = ALIGN,
+                  .file = true,
+                  .help = "write the map, a line for each token of A, parted by tabs: its id, the "
+                          "id of B's token, the distance; -1 and -1 where there is none"},
+    [OPT_DUMP_BYTES] =
+        {.name = "dump-bytes",
+         .argument = "FILE",
+         .type = ARGS_TEXT,
+         .group = MAPPING,
+         .commands = ALIGN,
+         .file = true,
+         .help =
+             "write A's tokens of text, between which and B's distances are taken: id, tab, the "
+             "bytes in hexadecimal"},
+    [OPT_WORST] = {.name = "worst",
+                   .argument = "N",
+                   .type = ARGS_INT,
+                   .maximum = 10000,
+                   .initial = "10",
+                   .group = MAPPING,
+                   .commands = ALIGN,
+                   .help = "show the N pairs of the largest distance"},
     [OPT_MAN] = {.name = "man",
                  .type = ARGS_FLAG,
                  .group = OUTPUT,
@@ -378,7 +416,7 @@ static struct args_option options[N_OPTIONS] = {
     [OPT_JSON] = {.name = "json",
                   .type = ARGS_FLAG,
                   .group = OUTPUT,
-                  .commands = WORK | MODELS | VERSION,
+                  .commands = WORK | ALIGN | MODELS | VERSION,
                   .help = "print one JSON object"},
     [OPT_ECHO] = {.name = "echo",
                   .type = ARGS_FLAG,
@@ -394,7 +432,7 @@ static struct args_option options[N_OPTIONS] = {
                      .brief = "-v",
                      .type = ARGS_FLAG,
                      .group = OUTPUT,
-                     .commands = WORK,
+                     .commands = WORK | ALIGN,
                      .help = "libllama's log on stderr"},
     [OPT_LOG_JSON] = {.name = "log-json",
                       .type = ARGS_FLAG,
@@ -404,7 +442,7 @@ static struct args_option options[N_OPTIONS] = {
     [OPT_NO_PROGRESS] = {.name = "no-progress",
                          .type = ARGS_FLAG,
                          .group = OUTPUT,
-                         .commands = WORK | MODELS,
+                         .commands = WORK | ALIGN | MODELS,
                          .help = "no progress and no table of members on stderr"},
 };
 
@@ -452,11 +490,20 @@ static const struct args_command commands[] = {
          "that the pack wrote, plainly, one token after another. overhead: the pack's time per "
          "byte over the sum of the members', minus one. glue: the share of the pack's time spent "
          "outside libllama."},
+    {.name = "align",
+     .operands = "A B",
+     .max_operands = 2,
+     .bit = ALIGN,
+     .summary = "How two vocabularies meet: exact, near, unmatched; the worst pairs.",
+     .details =
+         "For each token of A, the reference, the token of B that stands for it. A and B are GGUF "
+         "files or names in the cache; files without weights will do. Mined maps are kept in the "
+         "cache folder, in maps.\n\nExample: packllm align smollm2-135m gemma-3-270m"},
     {.name = "help",
      .operands = "[COMMAND]",
      .max_operands = 1,
      .bit = HELP,
-     .words = "run|weigh|score|models|bench|help|version|completion",
+     .words = "run|weigh|score|models|bench|align|help|version|completion",
      .summary = "Tell about a command."},
     {.name = "version", .operands = "", .bit = VERSION, .summary = "Print the version."},
     {.name = "completion",
@@ -468,7 +515,6 @@ static const struct args_command commands[] = {
      .details = "Example: eval \"$(packllm completion bash)\""},
     {.name = "chat", .operands = "", .summary = "", .later = true},
     {.name = "eval", .operands = "", .summary = "", .later = true},
-    {.name = "align", .operands = "", .summary = "", .later = true},
     {.name = "serve", .operands = "", .summary = "", .later = true},
 };
 

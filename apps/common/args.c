@@ -276,8 +276,11 @@ static bool read_environment(struct args *args, struct buf *error) {
     return ok;
 }
 
-/* Index of the option that text names ("--top-k", "--top-k=3", "-n"); n_options: none. */
-static size_t find(const struct args_table *table, const char *text, const char **out_value) {
+/* Index of the option that text names ("--top-k", "--top-k=3", "-n"); n_options: none. Of several with
+ * the same name the command's own. */
+static size_t find(const struct args *args, const char *text, const char **out_value) {
+    const struct args_table *table = args->table;
+    size_t found = table->n_options;
     bool wide = text[1] == '-';
     const char *equals = wide ? strchr(text, '=') : NULL;
     size_t size = equals != NULL ? (size_t)(equals - text) : strlen(text);
@@ -286,10 +289,13 @@ static size_t find(const struct args_table *table, const char *text, const char 
         const char *name = table->options[i].name, *brief = table->options[i].brief;
         if (wide ? size == strlen(name) + 2 && memcmp(text + 2, name, size - 2) == 0
                  : brief != NULL && strcmp(text, brief) == 0) {
-            return i;
+            if ((table->options[i].commands & args->command->bit) != 0) {
+                return i;
+            }
+            found = found < i ? found : i;
         }
     }
-    return table->n_options;
+    return found;
 }
 
 static bool unknown_option(const struct args *args, const char *text, struct buf *error) {
@@ -335,7 +341,7 @@ static bool other_command(const struct args *args, size_t index, const char *spe
 /* Reads the option at argv[*at] and moves *at behind it. */
 static bool read_option(struct args *args, int argc, char **argv, int *at, struct buf *error) {
     const char *value = NULL, *text = argv[*at];
-    size_t index = find(args->table, text, &value);
+    size_t index = find(args, text, &value);
     if (index == args->table->n_options) {
         return unknown_option(args, text, error);
     }

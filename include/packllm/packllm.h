@@ -424,6 +424,55 @@ PACKLLM_API enum packllm_status packllm_bench_plain(struct packllm_pack *pack, s
                                                     uint64_t *out_tokens,
                                                     struct packllm_error *err);
 
+/* How two vocabularies meet: for every token of a reference the member's token that stands for it
+ * (docs/math.md, "Vocabulary maps"). Of the files only the vocabularies are loaded. */
+enum packllm_align {
+    PACKLLM_ALIGN_EXACT, /* the same bytes */
+    PACKLLM_ALIGN_FIRST, /* else the first token of the bytes in the member's own tokenisation */
+    PACKLLM_ALIGN_MINED  /* else the token at the smallest edit distance over bytes, lowest id */
+};
+struct packllm_align_params {
+    enum packllm_align method; /* mined */
+    int32_t n_threads;         /* 0 = the machine's cores, at most 16; the map is the same */
+    const char *cache;         /* mined maps are kept in `maps` in this folder; NULL: nowhere */
+    /* Called with member 0 or 1 while it loads, -1 while the map is made; false cancels. May be NULL. */
+    bool (*progress)(void *data, int member, double share);
+    void *progress_data;
+    void (*log)(void *data, int level, const char *line); /* as in packllm_params */
+    void *log_data;
+};
+struct packllm_align_map {
+    const char *reference, *member; /* names */
+    uint32_t n, n_member;           /* tokens of both */
+    const int32_t *to;              /* [n] the member's token, -1: none */
+    const uint32_t *distance;       /* [n] edits in bytes; UINT32_MAX where there is no token */
+    uint32_t exact, near, unmatched; /* at distance 0, further, without a token; n in all */
+    double seconds;                 /* for the map, without loading */
+    bool cached;                    /* it was read from the cache */
+    const char *warning;            /* what was wrong with the cache; "" for nothing */
+};
+struct packllm_alignment;
+
+/* "exact", …; NULL for a value outside the enum. */
+PACKLLM_API const char *packllm_align_name(enum packllm_align method);
+PACKLLM_API struct packllm_align_params packllm_align_params_default(void);
+/* params may be NULL. */
+PACKLLM_API enum packllm_status packllm_align_open(struct packllm_alignment **out_alignment,
+                                                   const struct packllm_member_spec *reference,
+                                                   const struct packllm_member_spec *member,
+                                                   const struct packllm_align_params *params,
+                                                   struct packllm_error *err);
+PACKLLM_API void packllm_align_close(struct packllm_alignment *alignment);
+/* The pointers live as long as the alignment. */
+PACKLLM_API enum packllm_status packllm_align_get(const struct packllm_alignment *alignment,
+                                                  struct packllm_align_map *out_map);
+/* The bytes of a token, of the reference (of_member false) or of the member; none for tokens that are
+ * no text. *out_usable: it is among the tokens between which distances are taken. */
+PACKLLM_API enum packllm_status packllm_align_token(const struct packllm_alignment *alignment,
+                                                    bool of_member, int32_t id,
+                                                    const void **out_bytes, size_t *out_size,
+                                                    bool *out_usable);
+
 #endif /* PACKLLM_EXPERIMENTAL */
 
 #ifdef __cplusplus

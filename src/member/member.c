@@ -87,6 +87,10 @@ enum packllm_status member_context_open(struct member *m, struct member_context 
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
                     "member_context_open: a pointer is missing");
     }
+    if (m->n_ctx == 0) {
+        return fail(err, PACKLLM_E_UNSUPPORTED, m->index,
+                    "member '%s': only its vocabulary was loaded", m->name);
+    }
     return m->ops->context_open(m, out, err);
 }
 

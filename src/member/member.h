@@ -102,6 +102,12 @@ void member_close(struct member *m); /* NULL allowed */
 enum packllm_status member_llama_open(struct member **out, const struct packllm_member_spec *spec,
                                       int index, const struct packllm_params *params,
                                       struct packllm_error *err);
+/* The same, but of the file only the vocabulary is loaded: n_ctx is 0 and no context can be opened.
+ * Files without weights will do. */
+enum packllm_status member_llama_vocabulary(struct member **out,
+                                            const struct packllm_member_spec *spec, int index,
+                                            const struct packllm_params *params,
+                                            struct packllm_error *err);
 /* Estimate from the file's header alone. */
 enum packllm_status member_llama_memory(const struct packllm_member_spec *spec, int index,
                                         const struct packllm_params *params,

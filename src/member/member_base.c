@@ -157,6 +157,15 @@ void member_base_done(struct member *m) {
     base_free(m->name);
 }
 
+bool member_on_progress(float share, void *data) {
+    struct member_progress *p = data;
+    if (p->params->progress != NULL &&
+        !p->params->progress(p->params->progress_data, p->index, (double)share)) {
+        p->cancelled = true;
+    }
+    return !p->cancelled;
+}
+
 double member_seconds(void) {
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);

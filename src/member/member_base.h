@@ -40,6 +40,14 @@ enum packllm_status member_base_init(struct member *m, const struct member_ops *
                                      struct packllm_error *err);
 void member_base_done(struct member *m);
 
+/* The library's progress, handed on to the caller of the pack. */
+struct member_progress {
+    const struct packllm_params *params;
+    int index;
+    bool cancelled;
+};
+bool member_on_progress(float share, void *data); /* struct member_progress; false: stop */
+
 double member_seconds(void); /* a monotonic clock */
 
 #endif

@@ -592,3 +592,24 @@ enum packllm_status member_facts_read(struct member_facts *out,
     *out = facts;
     return PACKLLM_OK;
 }
+
+enum packllm_status member_facts_vocabulary(struct member_facts *out,
+                                            const struct packllm_member_spec *spec, int index,
+                                            struct packllm_error *err) {
+    char label[512];
+    struct member_gguf g = {0};
+    struct member_facts facts = {0};
+    const struct check c = {.g = &g, .f = &facts, .label = label, .index = index, .err = err};
+    member_facts_label(label, sizeof label, spec->name, spec->path);
+    enum packllm_status s = member_gguf_open(&g, spec->path, label, index, err);
+    if (s == PACKLLM_OK) {
+        s = check_arch(&c);
+        s = s == PACKLLM_OK ? check_floats(&c) : s;
+        s = s == PACKLLM_OK ? check_vocabulary(&c) : s;
+        member_gguf_done(&g);
+    }
+    if (s == PACKLLM_OK) {
+        *out = facts;
+    }
+    return s;
+}

@@ -32,6 +32,10 @@ enum packllm_status member_facts_read(struct member_facts *out,
                                       const struct packllm_member_spec *spec, int index,
                                       const struct packllm_params *params,
                                       struct packllm_error *err);
+/* A file whose vocabulary alone is wanted: it may lack weights, and what only they need. */
+enum packllm_status member_facts_vocabulary(struct member_facts *out,
+                                            const struct packllm_member_spec *spec, int index,
+                                            struct packllm_error *err);
 /* The model in an open header, without the request's own numbers. */
 enum packllm_status member_facts_check(struct member_facts *out, const struct member_gguf *g,
                                        const char *label, int index, struct packllm_error *err);

@@ -30,6 +30,7 @@ enum { RUN_MAX = 2048 };
 struct weights {
     char *path;
     int32_t n_gpu_layers;
+    bool whole; /* not the vocabulary alone */
     struct llama_model *model;
     struct vocab_table table; /* filled by the first member */
     unsigned users;
@@ -163,20 +164,25 @@ static void weights_give(struct weights *w) {
 }
 
 /* The entry of that file, empty where it is the first use. */
-static struct weights *weights_take(const char *path, int32_t n_gpu_layers) {
+static struct weights *weights_take(const char *path, int32_t n_gpu_layers, bool whole) {
     (void)pthread_mutex_lock(&weights_lock);
     struct weights *w = all_weights;
-    while (w != NULL && (strcmp(w->path, path) != 0 || w->n_gpu_layers != n_gpu_layers)) {
+    while (w != NULL &&
+           (strcmp(w->path, path) != 0 || w->n_gpu_layers != n_gpu_layers || w->whole != whole)) {
         w = w->next;
     }
-    if (w == NULL && (w = alloc_zero(1, sizeof *w)) != NULL) {
-        w->path = alloc_text(path, strlen(path));
+    char *copy = w == NULL ? alloc_text(path, strlen(path)) : NULL;
+    if (copy != NULL && (w = alloc_zero(1, sizeof *w)) != NULL) {
+        w->path = copy;
         w->n_gpu_layers = n_gpu_layers;
+        w->whole = whole;
         w->next = all_weights;
         all_weights = w;
     }
     if (w != NULL) {
         w->users++;
+    } else {
+        base_free(copy);
     }
     (void)pthread_mutex_unlock(&weights_lock);
     return w;
@@ -748,21 +754,6 @@ static const struct member_ops llama_ops = {
     .close = llama_member_close,
 };
 
-struct progress {
-    const struct packllm_params *params;
-    int index;
-    bool cancelled;
-};
-
-static bool on_progress(float share, void *data) {
-    struct progress *p = data;
-    if (p->params->progress != NULL &&
-        !p->params->progress(p->params->progress_data, p->index, (double)share)) {
-        p->cancelled = true;
-    }
-    return !p->cancelled;
-}
-
 static enum packllm_status load(struct llama_member *m, const struct packllm_member_spec *spec,
                                 const struct packllm_params *params, struct packllm_error *err) {
     /* An empty list of devices: libllama leaves GPUs alone where no layer goes there. */
@@ -772,11 +763,11 @@ static enum packllm_status load(struct llama_member *m, const struct packllm_mem
         {.tag = LLAMA_KV_OVERRIDE_TYPE_BOOL, .key = "tokenizer.ggml.add_space_prefix"},
         {.tag = LLAMA_KV_OVERRIDE_TYPE_BOOL, .key = ""},
     };
-    struct progress progress = {.params = params, .index = m->base.index};
+    struct member_progress progress = {.params = params, .index = m->base.index};
     struct llama_model_params p = llama_model_default_params();
     p.n_gpu_layers = spec->n_gpu_layers >= 0 ? spec->n_gpu_layers : params->n_gpu_layers;
-    m->weights = weights_take(spec->path, p.n_gpu_layers);
-    if (m->weights == NULL || m->weights->path == NULL) {
+    m->weights = weights_take(spec->path, p.n_gpu_layers, m->base.n_ctx > 0);
+    if (m->weights == NULL) {
         return fail_memory(err, strlen(spec->path));
     }
     if (m->weights->model != NULL) {
@@ -788,7 +779,8 @@ static enum packllm_status load(struct llama_member *m, const struct packllm_mem
         p.devices = none;
     }
     p.kv_overrides = overrides;
-    p.progress_callback = on_progress;
+    p.vocab_only = m->base.n_ctx == 0;
+    p.progress_callback = member_on_progress;
     p.progress_callback_user_data = &progress;
     if (ggml_cpu_has_amx_int8() != 0) {
         /* Virtual machines list AMX without backing it, and the first product dies of it. */
@@ -855,9 +847,9 @@ static enum packllm_status fill_member(struct llama_member *m, const struct memb
     return s;
 }
 
-enum packllm_status member_llama_open(struct member **out, const struct packllm_member_spec *spec,
-                                      int index, const struct packllm_params *params,
-                                      struct packllm_error *err) {
+static enum packllm_status open_file(struct member **out, const struct packllm_member_spec *spec,
+                                     int index, const struct packllm_params *params, bool whole,
+                                     struct packllm_error *err) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     if (out == NULL || spec == NULL || spec->path == NULL || params == NULL) {
         return fail(err, PACKLLM_E_ARG, index, "member_llama_open: a pointer is missing");
@@ -877,7 +869,8 @@ enum packllm_status member_llama_open(struct member **out, const struct packllm_
         s = m->lora != NULL ? PACKLLM_OK : fail_memory(err, strlen(spec->lora));
     }
     if (s == PACKLLM_OK) {
-        s = member_facts_read(&facts, spec, index, params, err);
+        s = whole ? member_facts_read(&facts, spec, index, params, err)
+                  : member_facts_vocabulary(&facts, spec, index, err);
     }
     if (s == PACKLLM_OK) {
         (void)pthread_once(&once, start_library);
@@ -903,6 +896,19 @@ enum packllm_status member_llama_open(struct member **out, const struct packllm_
     }
     *out = &m->base;
     return PACKLLM_OK;
+}
+
+enum packllm_status member_llama_open(struct member **out, const struct packllm_member_spec *spec,
+                                      int index, const struct packllm_params *params,
+                                      struct packllm_error *err) {
+    return open_file(out, spec, index, params, true, err);
+}
+
+enum packllm_status member_llama_vocabulary(struct member **out,
+                                            const struct packllm_member_spec *spec, int index,
+                                            const struct packllm_params *params,
+                                            struct packllm_error *err) {
+    return open_file(out, spec, index, params, false, err);
 }
 
 enum packllm_status member_llama_memory(const struct packllm_member_spec *spec, int index,

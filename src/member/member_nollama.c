@@ -15,6 +15,14 @@ enum packllm_status member_llama_open(struct member **out, const struct packllm_
     return none(index, err);
 }
 
+enum packllm_status member_llama_vocabulary(struct member **out,
+                                            const struct packllm_member_spec *spec, int index,
+                                            const struct packllm_params *params,
+                                            struct packllm_error *err) {
+    (void)out, (void)spec, (void)params;
+    return none(index, err);
+}
+
 enum packllm_status member_llama_memory(const struct packllm_member_spec *spec, int index,
                                         const struct packllm_params *params,
                                         struct packllm_memory *out, struct packllm_error *err) {
