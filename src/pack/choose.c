@@ -23,6 +23,7 @@ enum {
 };
 
 #define UNLIKELY 1e-4
+#define UNLIKELY_GREEDY 1e-3 /* only the first matters */
 #define LEAST_P 1e-30 /* as in fuse/tokens.c: nothing is impossible */
 
 struct candidate {
@@ -361,15 +362,16 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
     bool alone = c->n_active == 1;
     size_t n = top_ranks(&row, tree->n, how_many(s, tree->n), c->found);
     if (!alone) {
-        /* What D finds ten thousand times less likely than its first choice comes back only if
-         * another member asks for it. */
+        /* What D finds that much less likely than its first choice comes back only if another
+         * member asks for it. */
         double most = 0.0;
+        double unlikely = s->params.sampling.temp > 0.0 ? UNLIKELY : UNLIKELY_GREEDY;
         size_t likely = 0;
         for (size_t i = 0; i < n; i++) {
             most = c->found[i].logp > most ? c->found[i].logp : most;
         }
         for (size_t i = 0; i < n; i++) {
-            if (c->found[i].logp >= UNLIKELY * most) {
+            if (c->found[i].logp >= unlikely * most) {
                 c->found[likely++] = c->found[i];
             }
         }

@@ -41,6 +41,16 @@ class Pack(Program):
         self.bad(1, "weigh", "-p", "x", "-m", "%s,domain=%s" % (STORIES, self.folder / "empty"), "--weights", "cbtm",
                  says="empty")
 
+    @without_models
+    def test_a_pack_that_does_not_fit_is_refused_with_numbers(self):
+        one = self.good_json("weigh", "--memory", "-m", STORIES)
+        many = 4096
+        if one["available"] is None or many * (one["kv"] + one["buffers"]) < one["available"]:
+            self.skipTest("this machine has room for %d members" % many)
+        path = self.write("".join("[m%d]\nmodel = %s\n" % (i, STORIES.resolve()) for i in range(many)))
+        error = self.bad(1, "weigh", "-p", ONCE, "--pack", path, says=["MiB", "free", "fewer"])
+        self.assertRegex(error, r"needs about \d+ MiB and \d+ MiB are free")
+
     def test_what_is_wrong_is_named(self):
         self.bad(1, "weigh", "-p", "x", "--pack", self.folder / "no.ini", says=["no.ini", "No such file"])
         self.bad(1, "weigh", "-p", "x", "--pack", self.folder, says="directory")
