@@ -24,7 +24,7 @@ enum {
 
 #define UNLIKELY 1e-4
 #define UNLIKELY_GREEDY 1e-3 /* only the first matters */
-#define LEAST_P 1e-30 /* as in fuse/tokens.c: nothing is impossible */
+#define LEAST_P 1e-30        /* as in fuse/tokens.c: nothing is impossible */
 
 struct candidate {
     uint32_t rank; /* in D's tree: sorted ranks are sorted bytes */
