@@ -44,7 +44,8 @@ static struct args_option options[N_OPTIONS] = {
          .commands = WORK,
          .file = true,
          .help = "a member: a GGUF file or a name in the cache, then ,KEY=VALUE: name, prior, cap, "
-                 "ngl, c, threads, lora=ADAPTER[:SCALE], domain=TEXT (for cbtm). Members of one file share its weights. "
+                 "ngl, c, threads, lora=ADAPTER[:SCALE], domain=TEXT (for cbtm). Members of one "
+                 "file share its weights. "
                  "Without any: the default pack, fetched on first use"},
     [OPT_PACK] = {.name = "pack",
                   .argument = "FILE",

@@ -87,18 +87,18 @@ PACKLLM_API const char *packllm_status_text(enum packllm_status status);
 
 enum packllm_pool { PACKLLM_POOL_LOG, PACKLLM_POOL_LINEAR };
 enum packllm_weigher {
-    PACKLLM_WEIGH_EXACT,   /* certified optimum of the prompt's objective (docs/math.md) */
-    PACKLLM_WEIGH_SIM,     /* softmax(-NLL / tau), the paper's similarity weights */
-    PACKLLM_WEIGH_UNIFORM, /* 1 / K */
-    PACKLLM_WEIGH_TOP1,    /* the member of the lowest bits/byte alone */
-    PACKLLM_WEIGH_FIXED,   /* given by the caller */
-    PACKLLM_WEIGH_GREEDY,  /* the paper's grid: steps of 0.05, member after member */
-    PACKLLM_WEIGH_FREE,    /* weights >= 0 that need not sum to 1; log-linear pool only */
-    PACKLLM_WEIGH_EM,      /* expectation maximisation; linear pool only */
-    PACKLLM_WEIGH_BAYES,   /* prior times likelihood; linear pool only; scoring: running on */
-    PACKLLM_WEIGH_HEDGE,   /* running mixture of the exact pool and each member; scoring only */
+    PACKLLM_WEIGH_EXACT,    /* certified optimum of the prompt's objective (docs/math.md) */
+    PACKLLM_WEIGH_SIM,      /* softmax(-NLL / tau), the paper's similarity weights */
+    PACKLLM_WEIGH_UNIFORM,  /* 1 / K */
+    PACKLLM_WEIGH_TOP1,     /* the member of the lowest bits/byte alone */
+    PACKLLM_WEIGH_FIXED,    /* given by the caller */
+    PACKLLM_WEIGH_GREEDY,   /* the paper's grid: steps of 0.05, member after member */
+    PACKLLM_WEIGH_FREE,     /* weights >= 0 that need not sum to 1; log-linear pool only */
+    PACKLLM_WEIGH_EM,       /* expectation maximisation; linear pool only */
+    PACKLLM_WEIGH_BAYES,    /* prior times likelihood; linear pool only; scoring: running on */
+    PACKLLM_WEIGH_HEDGE,    /* running mixture of the exact pool and each member; scoring only */
     PACKLLM_WEIGH_DEXPERTS, /* a base steered by expert and anti-expert; log-linear pool only */
-    PACKLLM_WEIGH_CBTM     /* how near the prompt's words are to each member's domain text */
+    PACKLLM_WEIGH_CBTM      /* how near the prompt's words are to each member's domain text */
 };
 /* What the members are fused in. auto: tokens where all members share a vocabulary, else bytes. */
 enum packllm_space { PACKLLM_SPACE_AUTO, PACKLLM_SPACE_BYTES, PACKLLM_SPACE_TOKENS };
@@ -243,7 +243,8 @@ struct packllm_member_weight {
 
 struct packllm_weights {
     const char *space; /* "bytes" or "tokens" */
-    double error;      /* tokens: of a row what matters is kept; the objective is within this, nats per byte */
+    double
+        error; /* tokens: of a row what matters is kept; the objective is within this, nats per byte */
     enum packllm_pool pool;
     enum packllm_weigher weigher;
     double shrink;
@@ -442,14 +443,14 @@ struct packllm_align_params {
     void *log_data;
 };
 struct packllm_align_map {
-    const char *reference, *member; /* names */
-    uint32_t n, n_member;           /* tokens of both */
-    const int32_t *to;              /* [n] the member's token, -1: none */
-    const uint32_t *distance;       /* [n] edits in bytes; UINT32_MAX where there is no token */
+    const char *reference, *member;  /* names */
+    uint32_t n, n_member;            /* tokens of both */
+    const int32_t *to;               /* [n] the member's token, -1: none */
+    const uint32_t *distance;        /* [n] edits in bytes; UINT32_MAX where there is no token */
     uint32_t exact, near, unmatched; /* at distance 0, further, without a token; n in all */
-    double seconds;                 /* for the map, without loading */
-    bool cached;                    /* it was read from the cache */
-    const char *warning;            /* what was wrong with the cache; "" for nothing */
+    double seconds;                  /* for the map, without loading */
+    bool cached;                     /* it was read from the cache */
+    const char *warning;             /* what was wrong with the cache; "" for nothing */
 };
 struct packllm_alignment;
 

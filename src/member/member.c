@@ -47,10 +47,11 @@ static enum packllm_status check_spelling(const struct member *m, const char *te
         }
     }
     if (!same || at != size || space_due) {
-        return fail(err, PACKLLM_E_TEXT, m->index,
-                    "member '%s' cannot spell the text: its vocabulary has no token for byte 0x%02x "
-                    "at offset %zu; take this character out, or leave this member out",
-                    m->name, at < size ? (unsigned)(unsigned char)text[at] : 0U, at);
+        return fail(
+            err, PACKLLM_E_TEXT, m->index,
+            "member '%s' cannot spell the text: its vocabulary has no token for byte 0x%02x "
+            "at offset %zu; take this character out, or leave this member out",
+            m->name, at < size ? (unsigned)(unsigned char)text[at] : 0U, at);
     }
     return PACKLLM_OK;
 }

@@ -76,10 +76,10 @@ struct member {
 
 struct member_context {
     struct member *member;
-    uint32_t *length;       /* [n_seq] tokens in each sequence, kept by the implementation */
+    uint32_t *length;        /* [n_seq] tokens in each sequence, kept by the implementation */
     atomic_bool *abort_flag; /* polled during eval; may be NULL */
-    uint64_t forwards;      /* tokens evaluated in all */
-    double seconds;         /* spent inside the model library in all */
+    uint64_t forwards;       /* tokens evaluated in all */
+    double seconds;          /* spent inside the model library in all */
 };
 
 /* Thin, checked front (member.c): arguments are checked here, once, before any implementation. */

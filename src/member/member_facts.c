@@ -48,16 +48,17 @@ static enum packllm_status get_u32(const struct check *c, const char *suffix, bo
     const struct member_gguf_kv *kv = of_arch(c, suffix);
     uint64_t value = 0;
     if (kv == NULL) {
-        return required ? bad(c, "has no %s.%s: its header is damaged or incomplete; get the file "
-                                 "again",
+        return required ? bad(c,
+                              "has no %s.%s: its header is damaged or incomplete; get the file "
+                              "again",
                               c->f->arch, suffix)
                         : PACKLLM_OK;
     }
     if (kv->type != GGUF_U32 || !member_gguf_integer(c->g, kv, &value) || value < low ||
         value > high) {
-        return bad(c, "is damaged: %s.%s is not a u32 from %" PRIu64 " to %" PRIu64
-                      "; get the file again",
-                   c->f->arch, suffix, low, high);
+        return bad(
+            c, "is damaged: %s.%s is not a u32 from %" PRIu64 " to %" PRIu64 "; get the file again",
+            c->f->arch, suffix, low, high);
     }
     *out = (uint32_t)value;
     return PACKLLM_OK;
@@ -115,10 +116,10 @@ static const struct refusal refused_tokenizers[] = {
 };
 
 static const char *const whole_only_archs[] = {
-    "mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7", "jamba", "falcon-h1", "plamo2",
-    "granitehybrid", "lfm2", "lfm2moe", "nemotron_h", "nemotron_h_moe", "qwen3next", "kimi-linear",
-    "bailingmoe3", "kimi-k3", "glm5-next", "qwen35", "qwen35moe", "qwen4exp", "deepseek4",
-    "minimax-01",
+    "mamba",      "mamba2",         "rwkv6",     "rwkv6qwen2",    "rwkv7",       "arwkv7",
+    "jamba",      "falcon-h1",      "plamo2",    "granitehybrid", "lfm2",        "lfm2moe",
+    "nemotron_h", "nemotron_h_moe", "qwen3next", "kimi-linear",   "bailingmoe3", "kimi-k3",
+    "glm5-next",  "qwen35",         "qwen35moe", "qwen4exp",      "deepseek4",   "minimax-01",
 };
 
 static enum packllm_status check_arch(const struct check *c) {
@@ -129,7 +130,8 @@ static enum packllm_status check_arch(const struct check *c) {
         return bad(c, "names no architecture (general.architecture): it is no model, or damaged");
     }
     kv = member_gguf_find(c->g, "general.type");
-    if (kv != NULL && (!member_gguf_text(c->g, kv, type, sizeof type) || strcmp(type, "model") != 0)) {
+    if (kv != NULL &&
+        (!member_gguf_text(c->g, kv, type, sizeof type) || strcmp(type, "model") != 0)) {
         return bad(c, "is not a model but of type '%s' (general.type)%s", type,
                    strcmp(type, "adapter") == 0 ? ": a LoRA adapter needs its base model" : "");
     }
@@ -145,7 +147,8 @@ static enum packllm_status check_arch(const struct check *c) {
     uint64_t parts = 0;
     kv = member_gguf_find(c->g, "split.count");
     if (kv != NULL && (!member_gguf_integer(c->g, kv, &parts) || parts > 1)) {
-        return bad(c, "is one of several parts of a model: merge them with llama-gguf-split --merge");
+        return bad(c,
+                   "is one of several parts of a model: merge them with llama-gguf-split --merge");
     }
     return PACKLLM_OK;
 }
@@ -185,17 +188,20 @@ static enum packllm_status check_token_texts(const struct check *c,
         const uint8_t *text = member_gguf_next_string(c->g, tokens, &at, &size);
         double type = 0;
         if (size > 4096) {
-            s = bad(c, "is damaged: token %" PRIu64 " is %zu bytes long; get the file again", i, size);
+            s = bad(c, "is damaged: token %" PRIu64 " is %zu bytes long; get the file again", i,
+                    size);
         } else if (memchr(text, 0, size) != NULL && size > 1) {
             s = bad(c, "is damaged: token %" PRIu64 " holds a NUL byte; get the file again", i);
         } else if (size > 0 && !member_names_add(&names, text, size)) {
-            s = bad(c, "is damaged: token %" PRIu64 " stands in its vocabulary twice; get the file "
-                       "again",
+            s = bad(c,
+                    "is damaged: token %" PRIu64 " stands in its vocabulary twice; get the file "
+                    "again",
                     i);
         } else if (types != NULL && member_gguf_element(c->g, types, i, &type) &&
                    type == (double)TOKEN_BYTE && size != 6) {
-            s = bad(c, "is damaged: token %" PRIu64 " is marked as a byte but is not spelled <0xXX>; "
-                       "get the file again",
+            s = bad(c,
+                    "is damaged: token %" PRIu64 " is marked as a byte but is not spelled <0xXX>; "
+                    "get the file again",
                     i);
         }
     }
@@ -227,10 +233,12 @@ static enum packllm_status check_special_ids(const struct check *c, uint64_t n) 
             continue;
         }
         if (kv->type != GGUF_U32 || !member_gguf_integer(c->g, kv, &id)) {
-            return bad(c, "is damaged: %.*s is not a u32; get the file again", (int)kv->key_size, key);
+            return bad(c, "is damaged: %.*s is not a u32; get the file again", (int)kv->key_size,
+                       key);
         }
         if (id >= n && id != UINT32_MAX) {
-            return bad(c, "is damaged: %.*s is %" PRIu64 " of %" PRIu64 " tokens; get the file again",
+            return bad(c,
+                       "is damaged: %.*s is %" PRIu64 " of %" PRIu64 " tokens; get the file again",
                        (int)kv->key_size, key, id, n);
         }
     }
@@ -245,14 +253,16 @@ static enum packllm_status check_tokenizer_model(const struct check *c, char *mo
     }
     for (size_t i = 0; i < sizeof refused_tokenizers / sizeof *refused_tokenizers; i++) {
         if (strcmp(model, refused_tokenizers[i].name) == 0) {
-            return bad(c, "has a vocabulary that cannot be used: %s. SentencePiece and byte-pair "
-                          "vocabularies can",
+            return bad(c,
+                       "has a vocabulary that cannot be used: %s. SentencePiece and byte-pair "
+                       "vocabularies can",
                        refused_tokenizers[i].what);
         }
     }
     if (strcmp(model, "llama") != 0 && strcmp(model, "gpt2") != 0 && strcmp(model, "gemma4") != 0) {
-        return bad(c, "has an unknown tokenizer '%s'; SentencePiece (llama) and byte-pair (gpt2) "
-                      "can be used",
+        return bad(c,
+                   "has an unknown tokenizer '%s'; SentencePiece (llama) and byte-pair (gpt2) "
+                   "can be used",
                    model);
     }
     return PACKLLM_OK;
@@ -274,9 +284,8 @@ static enum packllm_status check_vocabulary(const struct check *c) {
     f->n_vocab = (uint32_t)tokens->count;
     f->vocabulary = tokens->value_size;
     s = check_beside(c, "tokenizer.ggml.token_type", GGUF_I32, tokens->count, &types);
-    s = s == PACKLLM_OK
-            ? check_beside(c, "tokenizer.ggml.scores", GGUF_F32, tokens->count, &scores)
-            : s;
+    s = s == PACKLLM_OK ? check_beside(c, "tokenizer.ggml.scores", GGUF_F32, tokens->count, &scores)
+                        : s;
     s = s == PACKLLM_OK ? check_token_texts(c, tokens, types) : s;
     s = s == PACKLLM_OK ? check_special_ids(c, tokens->count) : s;
     if (s != PACKLLM_OK) {
@@ -310,9 +319,8 @@ static enum packllm_status check_layers(const struct check *c, const char *suffi
     if (kv == NULL) {
         return PACKLLM_OK;
     }
-    bool good = kv->type == GGUF_U32 ||
-                (kv->type == GGUF_ARRAY && kv->count == c->f->n_layer &&
-                 (kv->element == GGUF_U32 || kv->element == GGUF_I32));
+    bool good = kv->type == GGUF_U32 || (kv->type == GGUF_ARRAY && kv->count == c->f->n_layer &&
+                                         (kv->element == GGUF_U32 || kv->element == GGUF_I32));
     for (uint64_t i = 0; i < kv->count && good; i++) {
         double value = -1;
         good = member_gguf_element(c->g, kv, i, &value) && value >= 0 && value <= (double)high;
@@ -321,8 +329,9 @@ static enum packllm_status check_layers(const struct check *c, const char *suffi
         }
     }
     return good ? PACKLLM_OK
-                : bad(c, "is damaged: %s.%s is not a number or one a layer from 0 to %" PRIu64
-                         "; get the file again",
+                : bad(c,
+                      "is damaged: %s.%s is not a number or one a layer from 0 to %" PRIu64
+                      "; get the file again",
                       c->f->arch, suffix, high);
 }
 
@@ -331,7 +340,8 @@ static enum packllm_status check_layers(const struct check *c, const char *suffi
 static enum packllm_status check_rope(const struct check *c, const char *suffix, uint32_t head) {
     uint32_t rope = head;
     enum packllm_status s = get_u32(c, suffix, false, c->f->whole_only ? 0 : 2, 1 << 16, &rope);
-    if (s == PACKLLM_OK && of_arch(c, suffix) != NULL && (rope % 2 != 0 || (head > 0 && rope > head))) {
+    if (s == PACKLLM_OK && of_arch(c, suffix) != NULL &&
+        (rope % 2 != 0 || (head > 0 && rope > head))) {
         s = bad(c, "is damaged: %s.%s is %" PRIu32 " with heads of %" PRIu32 "; get the file again",
                 c->f->arch, suffix, rope, head);
     }
@@ -349,7 +359,8 @@ static enum packllm_status check_heads(const struct check *c, uint32_t *key, uin
     enum packllm_status s = get_u32(c, "attention.key_length", false, 1, 1 << 16, key);
     s = s == PACKLLM_OK ? get_u32(c, "attention.value_length", false, 1, 1 << 16, value) : s;
     uint32_t key_window = *key, value_window = *value;
-    s = s == PACKLLM_OK ? get_u32(c, "attention.key_length_swa", false, 1, 1 << 16, &key_window) : s;
+    s = s == PACKLLM_OK ? get_u32(c, "attention.key_length_swa", false, 1, 1 << 16, &key_window)
+                        : s;
     s = s == PACKLLM_OK ? get_u32(c, "attention.value_length_swa", false, 1, 1 << 16, &value_window)
                         : s;
     s = s == PACKLLM_OK ? check_rope(c, "rope.dimension_count", *key) : s;
@@ -358,8 +369,9 @@ static enum packllm_status check_heads(const struct check *c, uint32_t *key, uin
         double n = 0, n_kv = 0;
         (void)of_layer(c, heads, i, &n);
         if (n > 0 && of_layer(c, heads_kv, i, &n_kv) && n_kv > 0 && fmod(n, n_kv) != 0) {
-            s = bad(c, "is damaged: %g heads over %g key-value heads in layer %" PRIu32
-                       "; get the file again",
+            s = bad(c,
+                    "is damaged: %g heads over %g key-value heads in layer %" PRIu32
+                    "; get the file again",
                     n, n_kv, i);
         }
     }
@@ -376,9 +388,9 @@ static enum packllm_status check_sections(const struct check *c) {
         good = member_gguf_element(c->g, kv, i, &value) && value >= 0 && value <= 1 << 16;
         sum += value;
     }
-    return good && sum > 0 ? PACKLLM_OK
-                           : bad(c, "is damaged: %s.rope.dimension_sections; get the file again",
-                                 c->f->arch);
+    return good && sum > 0
+               ? PACKLLM_OK
+               : bad(c, "is damaged: %s.rope.dimension_sections; get the file again", c->f->arch);
 }
 
 /* A window with a pattern that gives it to no layer: libllama asserts that some layer has it. */
@@ -386,8 +398,7 @@ static enum packllm_status check_window(const struct check *c) {
     const struct member_gguf_kv *kv = of_arch(c, "attention.sliding_window_pattern");
     uint32_t window = 0;
     bool some = kv == NULL;
-    enum packllm_status s =
-        get_u32(c, "attention.sliding_window", false, 0, INT32_MAX, &window);
+    enum packllm_status s = get_u32(c, "attention.sliding_window", false, 0, INT32_MAX, &window);
     if (s != PACKLLM_OK || window == 0 || kv == NULL) {
         return s;
     }
@@ -478,13 +489,15 @@ static enum packllm_status check_numbers(const struct check *c) {
         return s;
     }
     if (pooling != 0) {
-        return bad(c, "is an embedding model (%s.pooling_type): packllm needs a causal language "
-                      "model",
+        return bad(c,
+                   "is an embedding model (%s.pooling_type): packllm needs a causal language "
+                   "model",
                    f->arch);
     }
     if (kv != NULL && (kv->type != GGUF_BOOL || c->g->bytes[kv->value] == 0)) {
-        return bad(c, "does not predict the next token (%s.attention.causal): it is an encoder or "
-                      "a diffusion model",
+        return bad(c,
+                   "does not predict the next token (%s.attention.causal): it is an encoder or "
+                   "a diffusion model",
                    f->arch);
     }
     count_cache(c, key, value);
@@ -503,10 +516,12 @@ static enum packllm_status check_tensors(const struct check *c) {
     }
     for (int i = 0; i < 2; i++) {
         const struct member_gguf_tensor *t = i == 0 ? embd : output;
-        if (t != NULL && (t->n_dims != 2 || t->shape[0] != f->n_embd || t->shape[1] != f->n_vocab)) {
-            return bad(c, "is damaged: its token weights are %" PRIu64 " x %" PRIu64
-                          ", its vocabulary and width say %" PRIu32 " x %" PRIu32
-                          "; get the file again",
+        if (t != NULL &&
+            (t->n_dims != 2 || t->shape[0] != f->n_embd || t->shape[1] != f->n_vocab)) {
+            return bad(c,
+                       "is damaged: its token weights are %" PRIu64 " x %" PRIu64
+                       ", its vocabulary and width say %" PRIu32 " x %" PRIu32
+                       "; get the file again",
                        t->shape[1], t->shape[0], f->n_vocab, f->n_embd);
         }
     }
@@ -515,12 +530,13 @@ static enum packllm_status check_tensors(const struct check *c) {
         const char *name = (const char *)c->g->bytes + t->name;
         bool vector = t->n_dims == 1;
         /* Not for weights: types of activations, integers (but tables of ids), doubles. */
-        bool odd = t->type == TYPE_Q8_1 || t->type == TYPE_Q8_K ||
-                   (t->type >= TYPE_I8 && t->type <= TYPE_F64 &&
-                    strstr(f->arch, "deepseek4") == NULL);
+        bool odd =
+            t->type == TYPE_Q8_1 || t->type == TYPE_Q8_K ||
+            (t->type >= TYPE_I8 && t->type <= TYPE_F64 && strstr(f->arch, "deepseek4") == NULL);
         if (odd || (vector && t->type != TYPE_F32)) {
-            return bad(c, "is damaged: tensor %.*s has type %" PRIu32
-                          ", which weights do not have; get the file again",
+            return bad(c,
+                       "is damaged: tensor %.*s has type %" PRIu32
+                       ", which weights do not have; get the file again",
                        (int)t->name_size, name, t->type);
         }
     }

@@ -19,12 +19,12 @@ struct member_facts {
     bool whole_only;   /* its memory cannot be cut: recurrent or hybrid */
     uint32_t n_ctx, n_ctx_train, n_seq;
     uint32_t n_vocab, n_embd, n_layer;
-    uint64_t n_ff, n_head;      /* the largest of the layers */
-    uint64_t kv_cell;           /* bytes of KV cache per token */
-    uint64_t state;             /* bytes of recurrent state per sequence */
-    uint64_t weights;           /* bytes of tensors */
-    uint64_t adapter;           /* bytes of the adapter's */
-    uint64_t vocabulary;        /* bytes of the vocabulary's texts and merges */
+    uint64_t n_ff, n_head; /* the largest of the layers */
+    uint64_t kv_cell;      /* bytes of KV cache per token */
+    uint64_t state;        /* bytes of recurrent state per sequence */
+    uint64_t weights;      /* bytes of tensors */
+    uint64_t adapter;      /* bytes of the adapter's */
+    uint64_t vocabulary;   /* bytes of the vocabulary's texts and merges */
 };
 
 /* Reads and checks the file of spec. params: n_ctx (0 = min(4096, trained)), n_seq. */

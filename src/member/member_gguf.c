@@ -21,12 +21,12 @@ static const uint8_t type_bytes[GGUF_TYPES] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 
 
 /* ggml_type: elements and bytes of a block, in the order of the enum; {0, 0}: removed. */
 static const uint16_t blocks[TYPES_MAX][2] = {
-    {1, 4},    {1, 2},     {32, 18},  {32, 20},  {0, 0},    {0, 0},    {32, 22},  {32, 24},
-    {32, 34},  {32, 36},   {256, 84}, {256, 110}, {256, 144}, {256, 176}, {256, 210}, {256, 292},
-    {256, 66}, {256, 74},  {256, 98}, {256, 50}, {32, 18},  {256, 110}, {256, 82}, {256, 136},
-    {1, 1},    {1, 2},     {1, 4},    {1, 8},    {1, 8},    {256, 56}, {1, 2},    {0, 0},
-    {0, 0},    {0, 0},     {256, 54}, {256, 66}, {0, 0},    {0, 0},    {0, 0},    {32, 17},
-    {64, 36},  {128, 18},  {64, 18},
+    {1, 4},    {1, 2},    {32, 18},  {32, 20},   {0, 0},     {0, 0},     {32, 22},   {32, 24},
+    {32, 34},  {32, 36},  {256, 84}, {256, 110}, {256, 144}, {256, 176}, {256, 210}, {256, 292},
+    {256, 66}, {256, 74}, {256, 98}, {256, 50},  {32, 18},   {256, 110}, {256, 82},  {256, 136},
+    {1, 1},    {1, 2},    {1, 4},    {1, 8},     {1, 8},     {256, 56},  {1, 2},     {0, 0},
+    {0, 0},    {0, 0},    {256, 54}, {256, 66},  {0, 0},     {0, 0},     {0, 0},     {32, 17},
+    {64, 36},  {128, 18}, {64, 18},
 };
 
 bool member_gguf_block(uint32_t type, uint32_t *elements, uint32_t *bytes) {
@@ -122,7 +122,8 @@ static enum packllm_status need(struct reader *r, uint64_t n, const char *what) 
             }
             if (got <= 0) {
                 return fail(r->err, PACKLLM_E_IO, r->index, "%s could not be read at byte %zu: %s",
-                            r->label, g->size, got < 0 ? strerror(errno) : "the file became shorter");
+                            r->label, g->size,
+                            got < 0 ? strerror(errno) : "the file became shorter");
             }
             g->size += (size_t)got;
         }
@@ -314,9 +315,8 @@ static enum packllm_status counts(struct reader *r, uint64_t *n_tensors, uint64_
 static enum packllm_status alignment(struct reader *r) {
     const struct member_gguf_kv *kv = member_gguf_find(r->g, "general.alignment");
     uint64_t value = 32;
-    if (kv != NULL &&
-        (kv->type != GGUF_U32 || !member_gguf_integer(r->g, kv, &value) || value < 32 ||
-         value > 65536 || (value & (value - 1)) != 0)) {
+    if (kv != NULL && (kv->type != GGUF_U32 || !member_gguf_integer(r->g, kv, &value) ||
+                       value < 32 || value > 65536 || (value & (value - 1)) != 0)) {
         return damaged(r, "general.alignment is not a u32 power of two from 32 to 65536");
     }
     r->g->alignment = value;

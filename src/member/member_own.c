@@ -34,8 +34,8 @@ static int compare_bytes(const uint8_t *a, size_t a_size, const uint8_t *b, size
 
 /* Heap sort: qsort has no argument for the table, and C17 no qsort_r. */
 static bool before(const struct vocab_table *t, int32_t a, int32_t b) {
-    int order = compare_bytes(vocab_bytes(t, a), vocab_size(t, a), vocab_bytes(t, b),
-                              vocab_size(t, b));
+    int order =
+        compare_bytes(vocab_bytes(t, a), vocab_size(t, a), vocab_bytes(t, b), vocab_size(t, b));
     return order != 0 ? order < 0 : a < b;
 }
 
@@ -210,8 +210,8 @@ static enum packllm_status own_item(struct own_context *c, const struct member_i
         return PACKLLM_OK;
     }
     double start = member_seconds();
-    int failed = m->logits(m->data, c->histories.tokens[item->seq],
-                           c->histories.length[item->seq], c->row);
+    int failed =
+        m->logits(m->data, c->histories.tokens[item->seq], c->histories.length[item->seq], c->row);
     c->base.seconds += member_seconds() - start;
     if (failed != 0) {
         return fail(err, PACKLLM_E_MODEL, m->base.index,

@@ -74,7 +74,7 @@ static enum packllm_status check_problem(const struct solve_problem *problem,
 }
 
 enum packllm_status solve_work_init(struct work *work, const struct solve_problem *problem,
-                              struct packllm_error *err) {
+                                    struct packllm_error *err) {
     size_t n = problem->n;
     *work = (struct work){.problem = problem, .n = n};
     enum packllm_status status = check_problem(problem, err);
@@ -127,7 +127,8 @@ static double gap_at(struct work *work, const struct point *point) {
     return gap;
 }
 
-enum packllm_status solve_work_pass(struct work *work, struct point *point, struct packllm_error *err) {
+enum packllm_status solve_work_pass(struct work *work, struct point *point,
+                                    struct packllm_error *err) {
     size_t n = work->n;
     const struct solve_problem *problem = work->problem;
     for (size_t i = 0; i < n; i++) {

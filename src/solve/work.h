@@ -29,11 +29,12 @@ struct work {
 };
 
 enum packllm_status solve_work_init(struct work *work, const struct solve_problem *problem,
-                              struct packllm_error *err);
+                                    struct packllm_error *err);
 void solve_work_done(struct work *work);
 
 /* One pass: fills g, H, f, F and gap of point at point->x. Uses work->s. */
-enum packllm_status solve_work_pass(struct work *work, struct point *point, struct packllm_error *err);
+enum packllm_status solve_work_pass(struct work *work, struct point *point,
+                                    struct packllm_error *err);
 /* Adds what is missing for sum = 1 to the members with room, in proportion to it (or takes it in
  * proportion to the weights), so that x is in S to the last digits. */
 void solve_work_repair(size_t n, const double *cap, double *x);

@@ -133,9 +133,10 @@ static const char dream[] =
     "I drift through a neural forest, where threads of light pulse in the dark.";
 static const int32_t lily_ids[] = {1,   403, 407, 261, 378, 432, 383, 286,
                                    261, 376, 298, 315, 421, 395, 317, 426};
-static const int32_t dream_ids[] = {
-    1,   303, 281, 322, 443, 434, 391, 262, 324, 430, 291, 290, 279, 284, 260, 434, 446, 272, 439, 261,
-    430, 277, 269, 336, 431, 275, 308, 305, 434, 280, 444, 438, 431, 430, 301, 312, 281, 278, 453, 448};
+static const int32_t dream_ids[] = {1,   303, 281, 322, 443, 434, 391, 262, 324, 430,
+                                    291, 290, 279, 284, 260, 434, 446, 272, 439, 261,
+                                    430, 277, 269, 336, 431, 275, 308, 305, 434, 280,
+                                    444, 438, 431, 430, 301, 312, 281, 278, 453, 448};
 
 static void known(const char *model, const char *text, const int32_t *ids, size_t n, double nll) {
     struct bench b;
@@ -248,8 +249,8 @@ static void test_several_sequences_in_one_batch(void **state) {
     }
     for (int i = 0; i < 6; i++) { /* two tokens each, interleaved */
         int32_t seq = 1 + i % 3;
-        items[i] = (struct member_item){.token = b.tokens[4 + seq + i / 3], .seq = seq,
-                                        .want_row = true};
+        items[i] =
+            (struct member_item){.token = b.tokens[4 + seq + i / 3], .seq = seq, .want_row = true};
     }
     assert_int_equal(member_eval(b.c, items, 6, keep_row, &b, &err), PACKLLM_OK);
     for (size_t i = 0; i < 6; i++) {
@@ -337,9 +338,16 @@ static void test_same_bits(void **state) {
 /* ---- vocabularies -------------------------------------------------------------------------- */
 
 static const char *const texts[] = {
-    "a", " a", "  two  spaces ", "Lily's caf\xc3\xa9 costs 3\xe2\x82\xac.\n\nThe end.\t",
-    "\xf0\x9f\x98\x80 emoji", "<b>bold</b> <s> </s> <|endoftext|> <0x41>", "a\xe2\x96\x81 b",
-    "\xe2\x96\x81", "123 4567 \\ {x: [1]}", "\xe4\xbd\xa0\xe5\xa5\xbd",
+    "a",
+    " a",
+    "  two  spaces ",
+    "Lily's caf\xc3\xa9 costs 3\xe2\x82\xac.\n\nThe end.\t",
+    "\xf0\x9f\x98\x80 emoji",
+    "<b>bold</b> <s> </s> <|endoftext|> <0x41>",
+    "a\xe2\x96\x81 b",
+    "\xe2\x96\x81",
+    "123 4567 \\ {x: [1]}",
+    "\xe4\xbd\xa0\xe5\xa5\xbd",
 };
 
 /* member_tokenize checks that the pieces spell the text; here the pieces are looked at again. */
@@ -407,7 +415,11 @@ static void test_spelling_bpe(void **state) {
     text_tokens(&b, "a<b>c");
     assert_int_equal(b.n, 4);
     assert_int_equal(b.tokens[2], MADE_BPE_USER);
-    assert_int_equal(member_tokenize(b.m, "ab\x07" "c", 4, out, 8, &n, &err), PACKLLM_E_TEXT);
+    assert_int_equal(member_tokenize(b.m,
+                                     "ab\x07"
+                                     "c",
+                                     4, out, 8, &n, &err),
+                     PACKLLM_E_TEXT);
     assert_non_null(strstr(err.message, "0x07 at offset 2"));
     assert_int_equal(member_tokenize(b.m, "a\0c", 3, out, 8, &n, &err), PACKLLM_OK);
     assert_int_equal(n, 3);
@@ -486,7 +498,7 @@ static void test_smollm(void **state) {
     assert_int_equal(b.m->start, 0); /* <|endoftext|>; its BOS would be <|im_start|> */
     assert_int_equal(b.m->table.kind[0], VOCAB_END);
     assert_int_equal(b.m->table.kind[1], VOCAB_MASKED);
-    assert_int_equal(b.m->table.kind[2], VOCAB_END); /* <|im_end|> */
+    assert_int_equal(b.m->table.kind[2], VOCAB_END);    /* <|im_end|> */
     assert_int_equal(b.m->table.kind[3], VOCAB_MASKED); /* <repo_name>: eog says libllama */
     assert_false(b.m->space_prefix);
     check_spelling(&b);

@@ -42,11 +42,42 @@ static void put(uint8_t *at, uint64_t value, size_t width) {
 }
 
 static uint64_t odd_number(uint64_t *rng) {
-    static const uint64_t odd[] = {0, 1, 2, 3, 5, 7, 8, 16, 31, 33, 63, 64, 65, 127, 255, 256, 257,
-                                   511, 512, 513, 1000, 4096, 65535, 65536, 1 << 20, 0x7fffffff,
-                                   0x80000000, 0xffffffff, 0x100000000, 0x7fffffffffffffff,
-                                   0xffffffffffffffff, 0x7f800000, 0x7fc00000, 0xff800000,
-                                   0xbf800000, 0x3f800000};
+    static const uint64_t odd[] = {0,
+                                   1,
+                                   2,
+                                   3,
+                                   5,
+                                   7,
+                                   8,
+                                   16,
+                                   31,
+                                   33,
+                                   63,
+                                   64,
+                                   65,
+                                   127,
+                                   255,
+                                   256,
+                                   257,
+                                   511,
+                                   512,
+                                   513,
+                                   1000,
+                                   4096,
+                                   65535,
+                                   65536,
+                                   1 << 20,
+                                   0x7fffffff,
+                                   0x80000000,
+                                   0xffffffff,
+                                   0x100000000,
+                                   0x7fffffffffffffff,
+                                   0xffffffffffffffff,
+                                   0x7f800000,
+                                   0x7fc00000,
+                                   0xff800000,
+                                   0xbf800000,
+                                   0x3f800000};
     uint64_t pick = rng_next(rng) % (sizeof odd / sizeof *odd + 8);
     return pick < sizeof odd / sizeof *odd ? odd[pick] : rng_next(rng) >> (rng_next(rng) % 64);
 }
@@ -118,8 +149,7 @@ static size_t mutate(struct made *file, uint64_t seed) {
         change_tensor(bytes, g, rng);
         break;
     case 7: /* cut off */
-        size = rng_next(rng) % 2 ? (size_t)(rng_next(rng) % head)
-                                 : (size_t)(rng_next(rng) % size);
+        size = rng_next(rng) % 2 ? (size_t)(rng_next(rng) % head) : (size_t)(rng_next(rng) % size);
         break;
     case 8: /* several bytes of the header */
         for (n = 1 + rng_next(rng) % 16; n > 0; n--) {
@@ -199,7 +229,7 @@ static enum packllm_status try_one(uint64_t seed, const char *path, struct packl
 
 static void child(uint64_t from, uint64_t to, const char *path, int fd) {
     struct packllm_error err;
-        if (setenv("GGML_NO_BACKTRACE", "1", 1) != 0 || freopen("/dev/null", "w", stderr) == NULL) {
+    if (setenv("GGML_NO_BACKTRACE", "1", 1) != 0 || freopen("/dev/null", "w", stderr) == NULL) {
         _exit(3);
     }
     for (uint64_t seed = from; seed < to; seed++) {

@@ -41,7 +41,8 @@ static void refused(enum packllm_status status, const char *words) {
     if (s != status || strstr(err.message, words) == NULL || strstr(err.message, path) == NULL ||
         strstr(err.message, "member 'bob'") == NULL || strchr(err.message, '\n') != NULL ||
         err.member != 5 || err.status != status) {
-        fail_msg("expected status %d and '%s', got %d: %s", (int)status, words, (int)s, err.message);
+        fail_msg("expected status %d and '%s', got %d: %s", (int)status, words, (int)s,
+                 err.message);
     }
 }
 
@@ -112,7 +113,8 @@ static void test_architectures(void **state) {
     refused_made(made_set_text(&spm, "general.architecture", "clip"), "an image encoder");
     refused_made(made_set_text(&spm, "general.architecture", "nosuch"), "nosuch");
     refused_made(made_set_u32(&spm, "llama.pooling_type", 1), "embedding model");
-    refused_made(made_set_bool(&spm, "llama.attention.causal", false), "not predict the next token");
+    refused_made(made_set_bool(&spm, "llama.attention.causal", false),
+                 "not predict the next token");
     /* An architecture that libllama does not know, with all numbers that we ask for. */
     struct made a = made_set_text(&spm, "general.architecture", "nosuch");
     struct made b = made_set_u32(&a, "nosuch.block_count", 2);
@@ -130,7 +132,8 @@ static void test_vocabularies(void **state) {
     refused_made(made_set_text(&spm, "tokenizer.ggml.model", "bert"), "WordPiece (WPM)");
     refused_made(made_set_text(&spm, "tokenizer.ggml.model", "t5"), "Unigram (UGM)");
     refused_made(made_set_text(&spm, "tokenizer.ggml.model", "rwkv"), "RWKV");
-    refused_made(made_set_text(&spm, "tokenizer.ggml.model", "nosuch"), "unknown tokenizer 'nosuch'");
+    refused_made(made_set_text(&spm, "tokenizer.ggml.model", "nosuch"),
+                 "unknown tokenizer 'nosuch'");
     refused_made(made_without(&spm, "tokenizer.ggml.tokens"), "no usable vocabulary");
     refused_made(made_without(&bpe, "tokenizer.ggml.merges"), "without merges");
     refused_made(made_set_text(&bpe, "tokenizer.ggml.pre", "nosuch"), "nosuch");
@@ -170,9 +173,9 @@ static void test_numbers(void **state) {
     refused_made(made_set_text(&spm, "llama.context_length", "long"), "context_length");
     refused_made(made_set_u32(&spm, "llama.embedding_length", 64), "token weights");
     refused_made(made_set_u32(&spm, "llama.attention.head_count_kv", 3), "heads");
-    refused_made(made_set_array(&spm, "llama.attention.head_count", GGUF_U32, 3, heads,
-                                sizeof heads),
-                 "head_count");
+    refused_made(
+        made_set_array(&spm, "llama.attention.head_count", GGUF_U32, 3, heads, sizeof heads),
+        "head_count");
     refused_made(made_set_u32(&spm, "llama.rope.dimension_count", 7), "rope.dimension_count");
     refused_made(made_set_u32(&spm, "llama.expert_count", 8), "expert counts");
     refused_made(made_set_f32(&spm, "llama.attention.layer_norm_rms_epsilon", -1), "epsilon");
@@ -297,18 +300,12 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good_ones),
-        cmocka_unit_test(test_files),
-        cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_no_models),
-        cmocka_unit_test(test_architectures),
-        cmocka_unit_test(test_vocabularies),
-        cmocka_unit_test(test_missing_byte),
-        cmocka_unit_test(test_duplicate_token),
-        cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_damaged_weights),
-        cmocka_unit_test(test_requests),
-        cmocka_unit_test(test_cancelled_load),
+        cmocka_unit_test(test_good_ones),     cmocka_unit_test(test_files),
+        cmocka_unit_test(test_truncated),     cmocka_unit_test(test_no_models),
+        cmocka_unit_test(test_architectures), cmocka_unit_test(test_vocabularies),
+        cmocka_unit_test(test_missing_byte),  cmocka_unit_test(test_duplicate_token),
+        cmocka_unit_test(test_numbers),       cmocka_unit_test(test_damaged_weights),
+        cmocka_unit_test(test_requests),      cmocka_unit_test(test_cancelled_load),
         cmocka_unit_test(test_log),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

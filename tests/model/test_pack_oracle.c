@@ -51,7 +51,8 @@ static void compare(const char *path, int steps) {
             /* The neutral start of a vocabulary that adds none by itself (docs/internals). */
             memmove(tokens + 1, tokens, (size_t)n * sizeof *tokens);
             llama_token start[4];
-            assert_int_equal(llama_tokenize(o.vocab, "<|endoftext|>", 13, start, 4, false, true), 1);
+            assert_int_equal(llama_tokenize(o.vocab, "<|endoftext|>", 13, start, 4, false, true),
+                             1);
             tokens[0] = start[0];
             n++;
         }

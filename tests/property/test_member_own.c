@@ -50,8 +50,8 @@ static void test_spelling(void **state) {
         for (int i = 0; i < 100; i++) {
             char text[64], spelled[128];
             int32_t tokens[65];
-            size_t n = 0, at = 0, size = fake_text(&rng, text, sizeof text,
-                                                   vocabulary == FAKE_LACKING);
+            size_t n = 0, at = 0,
+                   size = fake_text(&rng, text, sizeof text, vocabulary == FAKE_LACKING);
             if (member_tokenize(m, text, size, tokens, 65, &n, &err) != PACKLLM_OK) {
                 fail_msg("vocabulary %d, text %d: %s", v, i, err.message);
             }

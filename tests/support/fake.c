@@ -15,25 +15,36 @@ struct merge {
 
 /* In the order of their ranks: the first is merged first. */
 static const struct merge nested[] = {
-    {"b", "c"}, {"t", "h"}, {"a", "b"}, {"ab", "c"}, {"th", "e"}, {" ", "th"}, {" ", "the"},
-    {"c", "d"}, {"bc", "d"}, {"a", "a"}, {"aa", "a"}, {"aa", "aa"}, {"i", "n"}, {"in", "g"},
-    {"e", "r"}, {"th", "er"}, {" ", "a"}, {" a", "n"}, {" ", "in"}, {"n", "g"}, {"\n", "\n"},
-    {NULL, NULL}};
-static const struct merge utf8[] = {
-    {"\x82", "\xac"}, {"\xe2", "\x82"}, {" ", "\xc3"}, {"\xc3", "\xa9"}, {"\xa9", "t"},
-    {" \xc3", "\xa9"}, {"\xe2\x82", "\xac"}, {"\xf0", "\x9f"}, {"\xf0\x9f", "\x98"},
-    {"\x98", "\x80"}, {"\xf0\x9f\x98", "\x80"}, {"e", "\xcc"}, {"t", "h"}, {"th", "\xc3"},
-    {NULL, NULL}};
-static const struct merge fallback[] = {
-    {"t", "h"}, {"th", "e"}, {" ", "the"}, {"i", "n"}, {" ", "a"}, {"\xc3\xa9", "t"}, {"e", "r"},
-    {"b", "c"}, {"a", "b"}, {"ab", "c"}, {NULL, NULL}};
-static const struct merge user[] = {
-    {"<", "b"}, {"t", "h"}, {"th", "e"}, {"\n", "a"}, {" ", " "}, {"b", ">"}, {"x", "t"}, {NULL, NULL}};
+    {"b", "c"},   {"t", "h"},  {"a", "b"},   {"ab", "c"},  {"th", "e"}, {" ", "th"},
+    {" ", "the"}, {"c", "d"},  {"bc", "d"},  {"a", "a"},   {"aa", "a"}, {"aa", "aa"},
+    {"i", "n"},   {"in", "g"}, {"e", "r"},   {"th", "er"}, {" ", "a"},  {" a", "n"},
+    {" ", "in"},  {"n", "g"},  {"\n", "\n"}, {NULL, NULL}};
+static const struct merge utf8[] = {{"\x82", "\xac"},
+                                    {"\xe2", "\x82"},
+                                    {" ", "\xc3"},
+                                    {"\xc3", "\xa9"},
+                                    {"\xa9", "t"},
+                                    {" \xc3", "\xa9"},
+                                    {"\xe2\x82", "\xac"},
+                                    {"\xf0", "\x9f"},
+                                    {"\xf0\x9f", "\x98"},
+                                    {"\x98", "\x80"},
+                                    {"\xf0\x9f\x98", "\x80"},
+                                    {"e", "\xcc"},
+                                    {"t", "h"},
+                                    {"th", "\xc3"},
+                                    {NULL, NULL}};
+static const struct merge fallback[] = {{"t", "h"}, {"th", "e"},       {" ", "the"}, {"i", "n"},
+                                        {" ", "a"}, {"\xc3\xa9", "t"}, {"e", "r"},   {"b", "c"},
+                                        {"a", "b"}, {"ab", "c"},       {NULL, NULL}};
+static const struct merge user[] = {{"<", "b"}, {"t", "h"}, {"th", "e"}, {"\n", "a"},
+                                    {" ", " "}, {"b", ">"}, {"x", "t"},  {NULL, NULL}};
 static const struct merge none[] = {{NULL, NULL}};
 
 static const struct merge *const merges_of[FAKE_VOCABULARIES] = {
-    [FAKE_BYTES] = none, [FAKE_NESTED] = nested, [FAKE_UTF8] = utf8, [FAKE_FALLBACK] = fallback,
-    [FAKE_TWINS] = nested, [FAKE_USER] = user, [FAKE_LACKING] = nested};
+    [FAKE_BYTES] = none,        [FAKE_NESTED] = nested, [FAKE_UTF8] = utf8,
+    [FAKE_FALLBACK] = fallback, [FAKE_TWINS] = nested,  [FAKE_USER] = user,
+    [FAKE_LACKING] = nested};
 
 static const char *const user_tokens[] = {"\n\n", "\n\n\n", "<b>", "</b>", "   ", "the end", NULL};
 static const char *const characters[] = {"\xc3\xa9", "\xe2\x82\xac", NULL}; /* of FAKE_FALLBACK */
@@ -86,8 +97,8 @@ static int32_t find(const struct fake *f, const void *bytes, size_t size, enum v
 static void add_single(struct fake *f) {
     for (int i = 0; i < 256; i++) {
         uint8_t byte = (uint8_t)i;
-        bool lacking = f->vocabulary == FAKE_LACKING &&
-                       ((i >= 0x01 && i <= 0x08) || i == 'q' || i >= 0xf0);
+        bool lacking =
+            f->vocabulary == FAKE_LACKING && ((i >= 0x01 && i <= 0x08) || i == 'q' || i >= 0xf0);
         if (f->vocabulary == FAKE_FALLBACK) {
             (void)add(f, &byte, 1, VOCAB_BYTE);
         } else if (!lacking) {
@@ -293,11 +304,43 @@ struct packllm_own_member fake_member(const struct fake *f, const char *name) {
 /* ---- texts --------------------------------------------------------------------------------- */
 
 size_t fake_text(uint64_t *rng, char *out, size_t max, bool plain) {
-    static const char *const pieces[] = {
-        "a", "b", "c", "d", "e", "h", "i", "n", "g", "r", "t", " ", "the", "abc", "aaaa", " an",
-        "\n", "\n\n", "<b>", "</b>", "<", ">", "   ", "the end", "x", "Z", "7", ".",
-        "\xc3\xa9", "\xc3\xa9t", "e\xcc\x81", "\xe2\x82\xac", "\xe2\x82\xa8", "q",
-        "\xf0\x9f\x98\x80", "\xf0\x9f\x98\x81", "\x01"};
+    static const char *const pieces[] = {"a",
+                                         "b",
+                                         "c",
+                                         "d",
+                                         "e",
+                                         "h",
+                                         "i",
+                                         "n",
+                                         "g",
+                                         "r",
+                                         "t",
+                                         " ",
+                                         "the",
+                                         "abc",
+                                         "aaaa",
+                                         " an",
+                                         "\n",
+                                         "\n\n",
+                                         "<b>",
+                                         "</b>",
+                                         "<",
+                                         ">",
+                                         "   ",
+                                         "the end",
+                                         "x",
+                                         "Z",
+                                         "7",
+                                         ".",
+                                         "\xc3\xa9",
+                                         "\xc3\xa9t",
+                                         "e\xcc\x81",
+                                         "\xe2\x82\xac",
+                                         "\xe2\x82\xa8",
+                                         "q",
+                                         "\xf0\x9f\x98\x80",
+                                         "\xf0\x9f\x98\x81",
+                                         "\x01"};
     const size_t n_pieces = sizeof pieces / sizeof *pieces, n_plain = n_pieces - 4;
     size_t want = 1 + (size_t)(rng_next(rng) % max), size = 0;
     while (size < want) {

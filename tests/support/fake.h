@@ -31,7 +31,7 @@ struct fake_params {
     double lost;     /* share of (history, token) pairs with logit -inf */
     double end_bias; /* added to the end token's logit: -8 makes texts long */
     uint32_t n_ctx;
-    bool no_start;   /* histories begin with no token */
+    bool no_start; /* histories begin with no token */
 };
 
 struct fake;

@@ -207,9 +207,9 @@ static void merge(struct maker *k, const char *left, const char *right) {
 }
 
 static void spm_tokens(struct maker *k) {
-    static const char *const pieces[] = {SPACE_MARK, "a", "b", "c", "t", "h", "e", "th", "the",
-                                         SPACE_MARK "the", "ab", "bc", "abc", "\xc3\xa9",
-                                         SPACE_MARK "a"};
+    static const char *const pieces[] = {SPACE_MARK, "a",  "b",   "c",        "t",
+                                         "h",        "e",  "th",  "the",      SPACE_MARK "the",
+                                         "ab",       "bc", "abc", "\xc3\xa9", SPACE_MARK "a"};
     token(k, "<unk>", UNKNOWN, 0);
     token(k, "<s>", CONTROL, 0);
     token(k, "</s>", CONTROL, 0);
@@ -285,21 +285,29 @@ enum { HEAD = EMBD / HEADS, KV = HEAD * HEADS_KV, INNER = 2 * EMBD, STATE = 4, R
 
 /* Columns and rows of a layer's matrices; 0 rows: a vector. */
 static const char *const llama_names[] = {
-    "attn_norm.weight", "attn_q.weight", "attn_k.weight", "attn_v.weight", "attn_output.weight",
-    "ffn_norm.weight", "ffn_gate.weight", "ffn_down.weight", "ffn_up.weight", NULL};
-static const uint64_t llama_shapes[][2] = {{EMBD, 0}, {EMBD, EMBD}, {EMBD, KV},
+    "attn_norm.weight", "attn_q.weight",   "attn_k.weight",   "attn_v.weight", "attn_output.weight",
+    "ffn_norm.weight",  "ffn_gate.weight", "ffn_down.weight", "ffn_up.weight", NULL};
+static const uint64_t llama_shapes[][2] = {{EMBD, 0},  {EMBD, EMBD}, {EMBD, KV},
                                            {EMBD, KV}, {EMBD, EMBD}, {EMBD, 0},
-                                           {EMBD, FF}, {FF, EMBD}, {EMBD, FF}};
+                                           {EMBD, FF}, {FF, EMBD},   {EMBD, FF}};
 static const char *const gemma_names[] = {"attn_q_norm.weight", "attn_k_norm.weight",
                                           "post_attention_norm.weight", "post_ffw_norm.weight",
                                           NULL};
 static const uint64_t gemma_shapes[][2] = {{HEAD, 0}, {HEAD, 0}, {EMBD, 0}, {EMBD, 0}};
-static const char *const mamba_names[] = {
-    "attn_norm.weight", "ssm_in.weight", "ssm_conv1d.weight", "ssm_conv1d.bias", "ssm_x.weight",
-    "ssm_dt.weight", "ssm_dt.bias", "ssm_a", "ssm_d", "ssm_out.weight", NULL};
-static const uint64_t mamba_shapes[][2] = {{EMBD, 0}, {EMBD, 2 * INNER}, {CONV, INNER}, {INNER, 0},
-                                           {INNER, RANK + 2 * STATE}, {RANK, INNER}, {INNER, 0},
-                                           {STATE, INNER}, {INNER, 0}, {INNER, EMBD}};
+static const char *const mamba_names[] = {"attn_norm.weight",
+                                          "ssm_in.weight",
+                                          "ssm_conv1d.weight",
+                                          "ssm_conv1d.bias",
+                                          "ssm_x.weight",
+                                          "ssm_dt.weight",
+                                          "ssm_dt.bias",
+                                          "ssm_a",
+                                          "ssm_d",
+                                          "ssm_out.weight",
+                                          NULL};
+static const uint64_t mamba_shapes[][2] = {
+    {EMBD, 0},     {EMBD, 2 * INNER}, {CONV, INNER},  {INNER, 0}, {INNER, RANK + 2 * STATE},
+    {RANK, INNER}, {INNER, 0},        {STATE, INNER}, {INNER, 0}, {INNER, EMBD}};
 
 static void tensors(struct maker *k, enum made_kind kind) {
     tensor(k, "token_embd.weight", EMBD, k->n_tokens);

@@ -13,8 +13,8 @@ struct made {
 };
 
 enum made_kind {
-    MADE_SPM, /* SentencePiece, byte fallback, <s> first, puts a space before a text */
-    MADE_BPE, /* GPT-2 bytes and merges; <|endoftext|>, user-defined <b>, a padded row, an unused
+    MADE_SPM,    /* SentencePiece, byte fallback, <s> first, puts a space before a text */
+    MADE_BPE,    /* GPT-2 bytes and merges; <|endoftext|>, user-defined <b>, a padded row, an unused
                  row; no token for the byte 0x07; BOS is not added */
     MADE_WINDOW, /* as MADE_SPM, gemma3: attention sees 8 tokens back in most layers */
     MADE_STATE   /* as MADE_SPM, mamba: a recurrent state, no attention */

@@ -8,8 +8,8 @@
 #include "member/member.h"
 
 struct histories_result {
-    unsigned long rows;      /* compared */
-    double worst;            /* largest difference of a logit */
+    unsigned long rows; /* compared */
+    double worst;       /* largest difference of a logit */
     unsigned long forks, truncations, evaluations, cancels;
 };
 

@@ -119,8 +119,8 @@ static void test_rows_forks_and_rollbacks(void **state) {
 
 static void test_several_sequences_in_one_call(void **state) {
     struct bench b;
-    const struct member_item items[] = {{0, 1, false}, {0, 2, false}, {99, 1, true},
-                                        {50, 2, true}, {98, 1, true}};
+    const struct member_item items[] = {
+        {0, 1, false}, {0, 2, false}, {99, 1, true}, {50, 2, true}, {98, 1, true}};
     const int32_t one[] = {0, 99, 98}, two[] = {0, 50};
     (void)state;
     bench_open(&b, FAKE_BYTES);
@@ -221,14 +221,18 @@ static int bad_logits(void *data, const int32_t *history, size_t n, float *out) 
 }
 
 static void test_bad_logits(void **state) {
-    const struct packllm_own_token tokens[] = {{.bytes = "a", .size = 1}, {.bytes = "b", .size = 1},
-                                               {.end = true}};
+    const struct packllm_own_token tokens[] = {
+        {.bytes = "a", .size = 1}, {.bytes = "b", .size = 1}, {.end = true}};
     const struct packllm_params params = {.n_seq = 4};
     int what = 0;
     (void)state;
     for (; what < 5; what++) {
-        struct packllm_own_member own = {.name = "odd", .tokens = tokens, .n_tokens = 3,
-                                         .start = -1, .n_ctx = 8, .logits = bad_logits,
+        struct packllm_own_member own = {.name = "odd",
+                                         .tokens = tokens,
+                                         .n_tokens = 3,
+                                         .start = -1,
+                                         .n_ctx = 8,
+                                         .logits = bad_logits,
                                          .data = &what};
         struct member *m = NULL;
         struct member_context *c = NULL;
@@ -283,10 +287,16 @@ static long lossy(void *data, const char *text, size_t size, int32_t *out, size_
 }
 
 static void test_silent_loss_is_found(void **state) {
-    const struct packllm_own_token tokens[] = {{.bytes = "a", .size = 1}, {.bytes = "b", .size = 1}};
+    const struct packllm_own_token tokens[] = {{.bytes = "a", .size = 1},
+                                               {.bytes = "b", .size = 1}};
     int what = 4;
-    struct packllm_own_member own = {.name = "lossy", .tokens = tokens, .n_tokens = 2, .start = -1,
-                                     .n_ctx = 8, .tokenize = lossy, .logits = bad_logits,
+    struct packllm_own_member own = {.name = "lossy",
+                                     .tokens = tokens,
+                                     .n_tokens = 2,
+                                     .start = -1,
+                                     .n_ctx = 8,
+                                     .tokenize = lossy,
+                                     .logits = bad_logits,
                                      .data = &what};
     struct member *m = NULL;
     int32_t out[8];
@@ -304,13 +314,18 @@ static void test_silent_loss_is_found(void **state) {
 
 static void test_longest_match(void **state) {
     const struct packllm_own_token tokens[] = {
-        {.control = true}, {.bytes = "b", .size = 1}, {.bytes = "abc", .size = 3},
+        {.control = true},          {.bytes = "b", .size = 1}, {.bytes = "abc", .size = 3},
         {.bytes = "ab", .size = 2}, {.bytes = "a", .size = 1}, {.bytes = "abc", .size = 3},
-        {.bytes = "c", .size = 1}, {.bytes = " a", .size = 2}};
+        {.bytes = "c", .size = 1},  {.bytes = " a", .size = 2}};
     const int32_t expected[] = {2, 3, 4, 6};
     int what = 4;
-    struct packllm_own_member own = {.name = "greedy", .tokens = tokens, .n_tokens = 8, .start = 0,
-                                     .n_ctx = 8, .logits = bad_logits, .data = &what};
+    struct packllm_own_member own = {.name = "greedy",
+                                     .tokens = tokens,
+                                     .n_tokens = 8,
+                                     .start = 0,
+                                     .n_ctx = 8,
+                                     .logits = bad_logits,
+                                     .data = &what};
     struct member *m = NULL;
     int32_t out[8];
     size_t n = 0;

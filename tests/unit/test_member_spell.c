@@ -61,8 +61,10 @@ static void test_log(void **state) {
     member_log_add(3, "f: odd\n");
     member_log_add(4, "load_model: no tensor: x\n");
     member_log_add(4, "outer: failed\n");
-    assert_string_equal(member_log_end(), "no tensor: x"); /* the first error, without its function */
-    assert_string_equal(lines, "2loading a|2second|3f: odd|4load_model: no tensor: x|4outer: failed|");
+    assert_string_equal(member_log_end(),
+                        "no tensor: x"); /* the first error, without its function */
+    assert_string_equal(lines,
+                        "2loading a|2second|3f: odd|4load_model: no tensor: x|4outer: failed|");
     member_log_begin(NULL, NULL);
     member_log_add(3, "only a warning");
     assert_string_equal(member_log_end(), "only a warning");
