@@ -239,16 +239,9 @@ enum packllm_status canon_pair(struct cover *c, int32_t left, int32_t right, boo
             }
             return status;
         }
-        *pair = (struct cover_pair){left, right, true, true};
-        if (status >= 0) {
-            uint32_t at = 0;
-            for (size_t k = n_tokens; k-- > 0 && at < n_right;) {
-                at += vocab_size(table, tokens[k]);
-                pair->canonical = at == n_right && (n_tokens - k) == 1;
-            }
-            pair->canonical = pair->canonical && n_tokens >= 2 &&
-                              vocab_size(table, tokens[n_tokens - 2]) == n_left;
-        }
+        bool parted = n_tokens >= 2 && vocab_size(table, tokens[n_tokens - 1]) == n_right &&
+                      vocab_size(table, tokens[n_tokens - 2]) == n_left;
+        *pair = (struct cover_pair){left, right, true, status < 0 || parted};
     }
     *canonical = pair->canonical;
     return PACKLLM_OK;

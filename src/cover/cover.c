@@ -414,7 +414,7 @@ bool cover_row_here(const struct cover *c, struct cover_tokens *out) {
     if (node == NULL) {
         return false;
     }
-    *out = (struct cover_tokens){node->row->mass, node->row->block, node->row->end, node->log_z};
+    *out = row_told(node->row);
     return true;
 }
 

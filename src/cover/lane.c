@@ -79,7 +79,7 @@ static enum packllm_status take_row(struct cover *c, struct cover_node *node, co
     }
     if (c->on_token != NULL && node->on_chain && node != c->chain[c->n_chain - 1]) {
         const struct cover_node *next = c->chain[node->n_tokens + 1 - c->chain[0]->n_tokens];
-        struct cover_tokens told = {row->mass, row->block, row->end, row->log_z};
+        struct cover_tokens told = row_told(row);
         enum packllm_status status =
             c->on_token(c->on_token_data, node->n_tokens - c->chain[0]->n_tokens, &told,
                         next->token, next->at - c->lead, err);

@@ -115,6 +115,10 @@ bool row_load(struct cover_row *row, const struct prefix_tree *tree, const float
     return true;
 }
 
+struct cover_tokens row_told(const struct cover_row *row) {
+    return (struct cover_tokens){row->mass, row->block, row->end, row->log_z};
+}
+
 double row_range(const struct cover_row *row, uint32_t low, uint32_t high) {
     double sum = 0.0;
     while (low < high && low % ROW_BLOCK != 0) {

@@ -27,12 +27,11 @@ struct check {
 
 static enum packllm_status bad(const struct check *c, const char *format, ...) BASE_PRINTF(2, 3);
 static enum packllm_status bad(const struct check *c, const char *format, ...) {
-    char what[512];
     va_list args;
     va_start(args, format);
-    (void)vsnprintf(what, sizeof what, format, args);
+    enum packllm_status s = member_gguf_refuse(c->label, c->index, c->err, format, args);
     va_end(args);
-    return fail(c->err, PACKLLM_E_MODEL, c->index, "%s %s", c->label, what);
+    return s;
 }
 
 /* The key <architecture>.<suffix>, or NULL. */

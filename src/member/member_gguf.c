@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -449,6 +450,13 @@ enum packllm_status member_gguf_open(struct member_gguf *g, const char *path, co
         member_gguf_done(g);
     }
     return s;
+}
+
+enum packllm_status member_gguf_refuse(const char *label, int index, struct packllm_error *err,
+                                       const char *format, va_list args) {
+    char what[512];
+    (void)vsnprintf(what, sizeof what, format, args);
+    return fail(err, PACKLLM_E_MODEL, index, "%s %s", label, what);
 }
 
 void member_gguf_done(struct member_gguf *g) {

@@ -5,6 +5,7 @@
 #ifndef MEMBER_MEMBER_GGUF_H
 #define MEMBER_MEMBER_GGUF_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -63,6 +64,9 @@ enum packllm_status member_gguf_open(struct member_gguf *g, const char *path, co
 /* The same from memory: bytes is the whole file (copied). */
 enum packllm_status member_gguf_parse(struct member_gguf *g, const void *bytes, size_t size,
                                       const char *label, int index, struct packllm_error *err);
+/* E_MODEL with "label what", what by format and args. */
+enum packllm_status member_gguf_refuse(const char *label, int index, struct packllm_error *err,
+                                       const char *format, va_list args);
 void member_gguf_done(struct member_gguf *g);
 
 const struct member_gguf_kv *member_gguf_find(const struct member_gguf *g, const char *key);

@@ -13,20 +13,18 @@ enum { TYPE_F32 = 0, TYPE_F16 = 1, TYPE_Q8_0 = 8, TYPE_BF16 = 30 };
 
 struct check {
     const struct member_gguf *base, *g;
-    const char *path, *label;
+    const char *label;
     int index;
     struct packllm_error *err;
 };
 
 static enum packllm_status bad(const struct check *c, const char *format, ...) BASE_PRINTF(2, 3);
 static enum packllm_status bad(const struct check *c, const char *format, ...) {
-    char what[512];
     va_list args;
     va_start(args, format);
-    (void)vsnprintf(what, sizeof what, format, args);
+    enum packllm_status s = member_gguf_refuse(c->label, c->index, c->err, format, args);
     va_end(args);
-    return fail(c->err, PACKLLM_E_MODEL, c->index, "%s: the adapter '%s' %s", c->label, c->path,
-                what);
+    return s;
 }
 
 static bool text_is(const struct check *c, const char *key, const char *wanted, char *found,
@@ -130,8 +128,7 @@ enum packllm_status member_lora_check(const struct member_gguf *base, const char
     char name[512];
     (void)snprintf(name, sizeof name, "%s: the adapter '%s'", label, path);
     enum packllm_status s = member_gguf_open(&g, path, name, index, err);
-    const struct check c = {
-        .base = base, .g = &g, .path = path, .label = label, .index = index, .err = err};
+    const struct check c = {.base = base, .g = &g, .label = name, .index = index, .err = err};
     s = s == PACKLLM_OK ? check_keys(&c, arch) : s;
     s = s == PACKLLM_OK ? check_tensors(&c) : s;
     if (s == PACKLLM_OK) {

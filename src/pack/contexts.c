@@ -53,6 +53,43 @@ void pack_keep_best(struct packllm_session *s, size_t n_read) {
     }
 }
 
+void pack_drop_readings(struct packllm_session *s) {
+    for (size_t i = 0; s->readings != NULL && i < s->pack->n; i++) {
+        score_reading_done(&s->readings[i]);
+    }
+}
+
+enum packllm_status pack_read_bytes(struct packllm_session *s, const char *text, size_t size,
+                                    size_t weighed, size_t from, bool windows,
+                                    struct score_weights *w, struct packllm_error *err) {
+    size_t n = s->pack->n;
+    struct score_method method;
+    const struct score_reading **readings = alloc_array(n, sizeof *readings);
+    enum packllm_status status =
+        readings != NULL ? PACKLLM_OK : fail_memory(err, n * sizeof *readings);
+    for (size_t i = 0; i < n && status >= 0; i++) {
+        struct cover *cover = NULL;
+        score_reading_done(&s->readings[i]);
+        status = pack_cover(s, i, &cover, err);
+        if (status >= 0) {
+            status = score_read(cover, s->pack->members[i], text, size, from, windows,
+                                &s->readings[i], err);
+        }
+        readings[i] = &s->readings[i];
+        if (status >= 0) {
+            pack_keep_best(s, i + 1);
+        }
+    }
+    if (status >= 0) {
+        status = pack_method(s, text, weighed, &method, err);
+    }
+    if (status >= 0) {
+        status = score_weigh(&method, n, readings, text, weighed, s->lambda, w, err);
+    }
+    base_free(readings);
+    return status;
+}
+
 /* The pack's context is the smallest of its members', in bytes of the text at hand: the error names
  * that member, not the first one that failed. */
 enum packllm_status pack_context_error(const struct packllm_session *s, const char *text,

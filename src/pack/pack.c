@@ -183,6 +183,17 @@ static void normalise_priors(struct packllm_pack *pack) {
     }
 }
 
+static enum packllm_status finish(struct packllm_pack *pack, enum packllm_status status,
+                                  struct packllm_pack **out_pack) {
+    if (status < 0) {
+        packllm_pack_close(pack);
+        return status;
+    }
+    normalise_priors(pack);
+    *out_pack = pack;
+    return PACKLLM_OK;
+}
+
 enum packllm_status packllm_pack_open(struct packllm_pack **out_pack,
                                       const struct packllm_member_spec *specs, size_t n,
                                       const struct packllm_params *params,
@@ -214,13 +225,7 @@ enum packllm_status packllm_pack_open(struct packllm_pack **out_pack,
             status = pack->domain[i] != NULL ? status : fail_memory(err, strlen(specs[i].domain));
         }
     }
-    if (status < 0) {
-        packllm_pack_close(pack);
-        return status;
-    }
-    normalise_priors(pack);
-    *out_pack = pack;
-    return PACKLLM_OK;
+    return finish(pack, status, out_pack);
 }
 
 enum packllm_status packllm_pack_open_own(struct packllm_pack **out_pack,
@@ -243,13 +248,7 @@ enum packllm_status packllm_pack_open_own(struct packllm_pack **out_pack,
             status = take(pack, member, 1.0, 1.0, err);
         }
     }
-    if (status < 0) {
-        packllm_pack_close(pack);
-        return status;
-    }
-    normalise_priors(pack);
-    *out_pack = pack;
-    return PACKLLM_OK;
+    return finish(pack, status, out_pack);
 }
 
 void packllm_pack_close(struct packllm_pack *pack) {

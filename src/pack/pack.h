@@ -82,6 +82,12 @@ enum packllm_status pack_score_tokens(struct packllm_session *s, const char *tex
 /* contexts.c. The member's cover, opened where there is none. */
 enum packllm_status pack_cover(struct packllm_session *s, size_t member, struct cover **out,
                                struct packllm_error *err);
+/* The members read text in bytes; lambda from its first `weighed` bytes. from: see score_read. The
+ * readings stay until they are dropped. */
+enum packllm_status pack_read_bytes(struct packllm_session *s, const char *text, size_t size,
+                                    size_t weighed, size_t from, bool windows,
+                                    struct score_weights *w, struct packllm_error *err);
+void pack_drop_readings(struct packllm_session *s);
 void pack_keep_best(struct packllm_session *s, size_t n_read); /* members 0..n_read-1 have read */
 void pack_keep_weighted(struct packllm_session *s);
 enum packllm_status pack_context_error(const struct packllm_session *s, const char *text,

@@ -134,37 +134,20 @@ enum packllm_status packllm_session_score(struct packllm_session *s, const char 
         }
     }
     struct tally t;
-    const struct score_reading **readings = alloc_array(n, sizeof *readings);
     float *store = alloc_array(n, PACKLLM_EVENTS * sizeof *store);
     double start = score_clock();
     status = tally_open(&t, s, &p, err);
-    if (status >= 0 && (readings == NULL || store == NULL)) {
+    if (status >= 0 && store == NULL) {
         status = fail_memory(err, n * PACKLLM_EVENTS * sizeof(float));
     }
     atomic_store(&s->cancel, false);
     s->ready = s->in_tokens = false;
-    for (size_t i = 0; i < n && status >= 0; i++) {
-        struct cover *cover = NULL;
-        readings[i] = &s->readings[i];
-        score_reading_done(&s->readings[i]);
-        status = pack_cover(s, i, &cover, err);
-        if (status >= 0) {
-            status = score_read(cover, s->pack->members[i], text, size, p.context_bytes,
-                                !p.through_generation, &s->readings[i], err);
-        }
-        if (status >= 0) {
-            pack_keep_best(s, i + 1);
-        }
-    }
-    score.seconds_evaluate = score_clock() - start;
-    struct score_method method;
     struct score_weights w = {0};
     if (status >= 0) {
-        status = pack_method(s, text, p.context_bytes, &method, err);
+        status = pack_read_bytes(s, text, size, p.context_bytes, p.context_bytes,
+                                 !p.through_generation, &w, err);
     }
-    if (status >= 0) {
-        status = score_weigh(&method, n, readings, text, p.context_bytes, s->lambda, &w, err);
-    }
+    score.seconds_evaluate = score_clock() - start - w.seconds;
     if (status >= 0) {
         tally_context(&t, text, p.context_bytes);
     }
@@ -187,10 +170,7 @@ enum packllm_status packllm_session_score(struct packllm_session *s, const char 
         }
         *out_score = score;
     }
-    for (size_t i = 0; i < n; i++) {
-        score_reading_done(&s->readings[i]);
-    }
-    base_free(readings);
+    pack_drop_readings(s);
     base_free(store);
     tally_close(&t);
     return status;

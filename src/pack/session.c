@@ -153,17 +153,11 @@ enum packllm_status packllm_session_open(struct packllm_session **out_session,
     return PACKLLM_OK;
 }
 
-static void drop_readings(struct packllm_session *s) {
-    for (size_t i = 0; s->readings != NULL && i < s->pack->n; i++) {
-        score_reading_done(&s->readings[i]);
-    }
-}
-
 void packllm_session_close(struct packllm_session *s) {
     if (s == NULL) {
         return;
     }
-    drop_readings(s);
+    pack_drop_readings(s);
     for (size_t i = 0; s->covers != NULL && i < s->pack->n; i++) {
         cover_close(s->covers[i]);
     }
@@ -242,36 +236,6 @@ static void fill_weights(struct packllm_session *s, size_t size, const struct sc
                                           .seconds_solve = w->seconds};
 }
 
-static enum packllm_status read_bytes(struct packllm_session *s, const char *text, size_t size,
-                                      bool windows, struct score_weights *w,
-                                      struct packllm_error *err) {
-    size_t n = s->pack->n;
-    struct score_method method;
-    const struct score_reading **readings = alloc_array(n, sizeof *readings);
-    enum packllm_status status =
-        readings != NULL ? PACKLLM_OK : fail_memory(err, n * sizeof *readings);
-    for (size_t i = 0; i < n && status >= 0; i++) {
-        struct cover *cover = NULL;
-        status = pack_cover(s, i, &cover, err);
-        if (status >= 0) {
-            status = score_read(cover, s->pack->members[i], text, size, 0, windows, &s->readings[i],
-                                err);
-        }
-        readings[i] = &s->readings[i];
-        if (status >= 0) {
-            pack_keep_best(s, i + 1);
-        }
-    }
-    if (status >= 0) {
-        status = pack_method(s, text, size, &method, err);
-    }
-    if (status >= 0) {
-        status = score_weigh(&method, n, readings, text, size, s->lambda, w, err);
-    }
-    base_free(readings);
-    return status;
-}
-
 static enum packllm_status read_prompt(struct packllm_session *s, const char *text, size_t size,
                                        bool windows, struct packllm_error *err) {
     if (text == NULL || size == 0) {
@@ -289,7 +253,7 @@ static enum packllm_status read_prompt(struct packllm_session *s, const char *te
     struct score_weights w = {0};
     atomic_store(&s->cancel, false);
     s->ready = s->started = s->closing = false;
-    drop_readings(s);
+    pack_drop_readings(s);
     s->in_tokens = s->may_use_tokens;
     if (s->in_tokens) {
         status = pack_read_tokens(s, text, size, &w, err);
@@ -298,17 +262,17 @@ static enum packllm_status read_prompt(struct packllm_session *s, const char *te
             !(status == PACKLLM_E_CONTEXT && windows && s->params.space == PACKLLM_SPACE_AUTO);
     }
     if (!s->in_tokens) {
-        status = read_bytes(s, text, size, windows, &w, err);
+        status = pack_read_bytes(s, text, size, size, 0, windows, &w, err);
     }
     double evaluate = score_clock() - start - w.seconds;
     if (status < 0) {
-        drop_readings(s);
+        pack_drop_readings(s);
         return status == PACKLLM_E_CONTEXT ? pack_context_error(s, text, size, err) : status;
     }
     pack_keep_weighted(s);
     fill_weights(s, size, &w, evaluate);
     s->seconds_prompt = score_clock() - start;
-    drop_readings(s);
+    pack_drop_readings(s);
     return PACKLLM_OK;
 }
 

@@ -64,23 +64,19 @@ static void tokens_free(struct score_tokens *tokens, size_t n) {
     base_free(tokens);
 }
 
-/* All members' readings of text. *out[n] and *out_pointers[n] to be freed. */
+/* All members' readings of text: *out[n], to be freed by tokens_free. */
 static enum packllm_status read_all(struct packllm_session *s, const char *text, size_t size,
                                     size_t context, struct score_tokens **out,
-                                    const struct score_tokens ***out_pointers,
                                     struct packllm_error *err) {
     size_t n = s->pack->n;
     struct score_tokens *tokens = alloc_zero(n, sizeof *tokens);
-    const struct score_tokens **pointers = alloc_array(n, sizeof *pointers);
-    enum packllm_status status =
-        tokens != NULL && pointers != NULL ? PACKLLM_OK : fail_memory(err, n * sizeof *tokens);
+    enum packllm_status status = tokens != NULL ? PACKLLM_OK : fail_memory(err, n * sizeof *tokens);
     for (size_t i = 0; i < n && status >= 0; i++) {
         struct cover *cover = NULL;
         status = pack_cover(s, i, &cover, err);
         if (status >= 0) {
             status = score_read_tokens(cover, &s->pack->trees[i], text, size, context, &tokens[i],
                                        &s->readings[i], err);
-            pointers[i] = &tokens[i];
         }
         if (status >= 0) {
             pack_keep_best(s, i + 1);
@@ -88,30 +84,26 @@ static enum packllm_status read_all(struct packllm_session *s, const char *text,
     }
     if (status < 0) {
         tokens_free(tokens, n);
-        base_free(pointers);
         return status;
     }
     *out = tokens;
-    *out_pointers = pointers;
     return PACKLLM_OK;
 }
 
 enum packllm_status pack_read_tokens(struct packllm_session *s, const char *text, size_t size,
                                      struct score_weights *w, struct packllm_error *err) {
     struct score_tokens *tokens = NULL;
-    const struct score_tokens **pointers = NULL;
-    enum packllm_status status = read_all(s, text, size, 0, &tokens, &pointers, err);
+    enum packllm_status status = read_all(s, text, size, 0, &tokens, err);
     if (status < 0) {
         return status;
     }
     struct score_method method;
     status = pack_method(s, text, size, &method, err);
     if (status >= 0) {
-        status = score_weigh_tokens(&method, s->pack->n, pointers, tokens[0].rows.n, size,
-                                    s->lambda, w, err);
+        status = score_weigh_tokens(&method, s->pack->n, tokens, tokens[0].rows.n, size, s->lambda,
+                                    w, err);
     }
     tokens_free(tokens, s->pack->n);
-    base_free(pointers);
     return status;
 }
 
@@ -120,13 +112,12 @@ enum packllm_status pack_score_tokens(struct packllm_session *s, const char *tex
                                       size_t context, struct packllm_score *out,
                                       struct packllm_error *err) {
     struct score_tokens *tokens = NULL;
-    const struct score_tokens **pointers = NULL;
     double start = score_clock();
     size_t n = s->pack->n;
     struct score_weights w = {0};
     atomic_store(&s->cancel, false);
     s->ready = false;
-    enum packllm_status status = read_all(s, text, size, context, &tokens, &pointers, err);
+    enum packllm_status status = read_all(s, text, size, context, &tokens, err);
     if (status < 0) {
         return status;
     }
@@ -148,10 +139,10 @@ enum packllm_status pack_score_tokens(struct packllm_session *s, const char *tex
         status = pack_method(s, text, weighed, &method, err);
     }
     if (status >= 0) {
-        status = score_weigh_tokens(&method, n, pointers, low, weighed, s->lambda, &w, err);
+        status = score_weigh_tokens(&method, n, tokens, low, weighed, s->lambda, &w, err);
     }
     if (status >= 0) {
-        status = score_tokens_loss(s->params.pool, n, pointers, from, high, s->lambda, loss, err);
+        status = score_tokens_loss(s->params.pool, n, tokens, from, high, s->lambda, loss, err);
     }
     if (status >= 0) {
         double bits = MATH_BITS_PER_NAT / (double)(size - begin), sum = 0.0;
@@ -180,6 +171,5 @@ enum packllm_status pack_score_tokens(struct packllm_session *s, const char *tex
     }
     base_free(loss);
     tokens_free(tokens, n);
-    base_free(pointers);
     return status;
 }

@@ -87,15 +87,15 @@ size_t score_tokens_from(const struct score_tokens *t, size_t bytes) {
 }
 
 static enum packllm_status begin(struct fuse_tokens *k, enum packllm_pool pool, size_t n,
-                                 const struct score_tokens *const *readings, size_t low,
-                                 size_t high, double unit, const struct fuse_rows ***out_rows,
+                                 const struct score_tokens *readings, size_t low, size_t high,
+                                 double unit, const struct fuse_rows ***out_rows,
                                  struct packllm_error *err) {
     const struct fuse_rows **rows = alloc_array(n, sizeof *rows);
     if (rows == NULL) {
         return fail_memory(err, n * sizeof *rows);
     }
     for (size_t i = 0; i < n; i++) {
-        rows[i] = &readings[i]->rows;
+        rows[i] = &readings[i].rows;
     }
     enum packllm_status status = fuse_tokens_init(k, pool, n, rows, low, high, unit, err);
     if (status < 0) {
@@ -129,9 +129,9 @@ static enum packllm_status solve_tokens(const struct score_method *m, struct fus
 }
 
 enum packllm_status score_weigh_tokens(const struct score_method *method, size_t n,
-                                       const struct score_tokens *const *readings,
-                                       size_t n_positions, size_t bytes, double *lambda,
-                                       struct score_weights *out, struct packllm_error *err) {
+                                       const struct score_tokens *readings, size_t n_positions,
+                                       size_t bytes, double *lambda, struct score_weights *out,
+                                       struct packllm_error *err) {
     struct score_weights w;
     double start = score_clock();
     struct fuse_tokens k;
@@ -159,8 +159,8 @@ enum packllm_status score_weigh_tokens(const struct score_method *method, size_t
 }
 
 enum packllm_status score_tokens_loss(enum packllm_pool pool, size_t n,
-                                      const struct score_tokens *const *readings, size_t low,
-                                      size_t high, const double *lambda, double *out_loss,
+                                      const struct score_tokens *readings, size_t low, size_t high,
+                                      const double *lambda, double *out_loss,
                                       struct packllm_error *err) {
     struct fuse_tokens k;
     const struct fuse_rows **rows = NULL;
@@ -169,10 +169,10 @@ enum packllm_status score_tokens_loss(enum packllm_pool pool, size_t n,
         return status;
     }
     for (size_t t = low; t < high; t++) {
-        out_loss[t - low] = t + 1 < readings[0]->rows.n
+        out_loss[t - low] = t + 1 < readings[0].rows.n
                                 ? fuse_tokens_loss(&k, lambda, t - low)
-                                : fuse_tokens_loss_among(&k, lambda, t - low, readings[0]->last_low,
-                                                         readings[0]->last_high);
+                                : fuse_tokens_loss_among(&k, lambda, t - low, readings[0].last_low,
+                                                         readings[0].last_high);
     }
     fuse_tokens_done(&k);
     base_free(rows);

@@ -29,14 +29,14 @@ size_t score_tokens_from(const struct score_tokens *t, size_t bytes);
 /* lambda[n] from the first n_positions tokens, which spell `bytes` bytes. out->error: see
  * fuse_tokens_error, nats per byte. E_UNSUPPORTED: a weigher of bytes only. */
 enum packllm_status score_weigh_tokens(const struct score_method *method, size_t n,
-                                       const struct score_tokens *const *readings,
-                                       size_t n_positions, size_t bytes, double *lambda,
-                                       struct score_weights *out, struct packllm_error *err);
+                                       const struct score_tokens *readings, size_t n_positions,
+                                       size_t bytes, double *lambda, struct score_weights *out,
+                                       struct packllm_error *err);
 /* The pool's loss on positions low..high-1 in nats: out_loss[high - low]. The last token of the text
  * counts as a beginning, as in cover_canonical. */
 enum packllm_status score_tokens_loss(enum packllm_pool pool, size_t n,
-                                      const struct score_tokens *const *readings, size_t low,
-                                      size_t high, const double *lambda, double *out_loss,
+                                      const struct score_tokens *readings, size_t low, size_t high,
+                                      const double *lambda, double *out_loss,
                                       struct packllm_error *err);
 
 #endif
