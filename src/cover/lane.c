@@ -54,7 +54,7 @@ void lane_keep_best(struct cover *c, const int32_t *tokens, uint32_t n) {
 
 /* Takes a row in: the history learns what follows, the text decides what is kept. */
 static enum packllm_status take_row(struct cover *c, struct cover_node *node, const float *logits,
-                                    struct packllm_error *err) {
+                                    float greatest, struct packllm_error *err) {
     if (node_ready(node)) {
         return PACKLLM_OK; /* two targets of one batch shared it */
     }
@@ -62,7 +62,7 @@ static enum packllm_status take_row(struct cover *c, struct cover_node *node, co
     if (row == NULL) {
         return PACKLLM_E_MEMORY;
     }
-    if (!row_load(row, c->tree, logits)) {
+    if (!row_load(row, c->tree, logits, greatest)) {
         c->spare[c->n_spare++] = row;
         return fail(err, PACKLLM_E_MODEL, c->member->index,
                     "member '%s': it gives no usable prediction (all tokens impossible, or not a "
@@ -109,7 +109,7 @@ static enum packllm_status on_row(void *ctx, size_t item, const float *logits,
                                   struct packllm_error *err) {
     struct batch *b = ctx;
     struct cover *c = b->c;
-    enum packllm_status status = take_row(c, b->node[item], logits, err);
+    enum packllm_status status = take_row(c, b->node[item], logits, c->kv->greatest, err);
     b->done++;
     if (c->progress != NULL && b->n >= 32 && b->done % 16 == 0) {
         c->progress(c->progress_data, (double)item / (double)b->n);
@@ -229,7 +229,7 @@ static enum packllm_status empty_history(struct cover *c, struct cover_node *roo
     if (zeros == NULL) {
         return fail_memory(err, c->member->table.n * sizeof *zeros);
     }
-    enum packllm_status status = take_row(c, root, zeros, err);
+    enum packllm_status status = take_row(c, root, zeros, 0.0F, err);
     base_free(zeros);
     return status;
 }

@@ -28,8 +28,10 @@ static float exponentials(const float *logits, const int32_t *ids, size_t n, flo
     size_t i = 0;
     for (; i + VEC_FLOATS <= n; i += VEC_FLOATS) {
         const int32_t *id = ids + i;
-        vec_floats x = {logits[id[0]], logits[id[1]], logits[id[2]], logits[id[3]],
-                        logits[id[4]], logits[id[5]], logits[id[6]], logits[id[7]]};
+        vec_floats x = {logits[id[0]],  logits[id[1]],  logits[id[2]],  logits[id[3]],
+                        logits[id[4]],  logits[id[5]],  logits[id[6]],  logits[id[7]],
+                        logits[id[8]],  logits[id[9]],  logits[id[10]], logits[id[11]],
+                        logits[id[12]], logits[id[13]], logits[id[14]], logits[id[15]]};
         x -= max;
         vec_exp_floats(&x);
         sums += x;
@@ -39,34 +41,13 @@ static float exponentials(const float *logits, const int32_t *ids, size_t n, flo
         out[i] = expf(logits[ids[i]] - max);
         sums[i % VEC_FLOATS] += out[i];
     }
-    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) +
-           ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+    return vec_sum_floats(&sums);
 }
 
-static float greatest(const float *x, size_t n) {
-    vec_floats max, next;
-    float found = -HUGE_VALF;
-    size_t i = 0;
-    for (size_t lane = 0; lane < VEC_FLOATS; lane++) {
-        max[lane] = found;
-    }
-    for (; i + VEC_FLOATS <= n; i += VEC_FLOATS) {
-        memcpy(&next, x + i, sizeof next);
-        vec_float_bits larger = (vec_float_bits)(next > max);
-        max = (vec_floats)(((vec_float_bits)next & larger) | ((vec_float_bits)max & ~larger));
-    }
-    for (; i < n; i++) {
-        found = x[i] > found ? x[i] : found;
-    }
-    for (size_t lane = 0; lane < VEC_FLOATS; lane++) {
-        found = max[lane] > found ? max[lane] : found;
-    }
-    return found;
-}
-
-bool row_load(struct cover_row *row, const struct prefix_tree *tree, const float *logits) {
+bool row_load(struct cover_row *row, const struct prefix_tree *tree, const float *logits,
+              float max) {
     uint32_t n = tree->n, others = tree->table->n - n;
-    float max = greatest(logits, tree->table->n), one;
+    float one;
     if (!isfinite(max)) {
         return false;
     }
@@ -81,10 +62,6 @@ bool row_load(struct cover_row *row, const struct prefix_tree *tree, const float
     }
     for (uint32_t low = 0; low < n; low += ROW_BLOCK) {
         uint32_t size = n - low < ROW_BLOCK ? n - low : ROW_BLOCK;
-        /* Ids are in the order of bytes, so logits come from anywhere: ask for the next block's. */
-        for (uint32_t i = low + ROW_BLOCK; i < n && i < low + 2 * ROW_BLOCK; i++) {
-            __builtin_prefetch(logits + tree->ids[i]);
-        }
         double part = (double)exponentials(logits, tree->ids + low, size, max, row->mass + low);
         row->block[low / ROW_BLOCK] = part;
         sum += part;

@@ -22,8 +22,10 @@ struct cover_row {
 
 bool row_init(struct cover_row *row, const struct prefix_tree *tree);
 void row_done(struct cover_row *row);
-/* logits: [table->n], no NaN, no +inf. False: no usable token has a finite logit. */
-bool row_load(struct cover_row *row, const struct prefix_tree *tree, const float *logits);
+/* logits: [table->n], no NaN, no +inf, max the greatest of them. False: no usable token has a finite
+ * logit. */
+bool row_load(struct cover_row *row, const struct prefix_tree *tree, const float *logits,
+              float max);
 /* What those outside the room see of it. */
 struct cover_tokens row_told(const struct cover_row *row);
 /* The mass of ranks low..high-1. */

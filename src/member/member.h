@@ -78,6 +78,7 @@ struct member_context {
     struct member *member;
     uint32_t *length;        /* [n_seq] tokens in each sequence, kept by the implementation */
     atomic_bool *abort_flag; /* polled during eval; may be NULL */
+    float greatest;          /* of the logits of the row that is being handed out */
     uint64_t forwards;       /* tokens evaluated in all */
     double seconds;          /* spent inside the model library in all */
 };

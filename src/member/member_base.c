@@ -88,28 +88,33 @@ enum packllm_status member_histories_copy(struct member_histories *h, int32_t ds
     return PACKLLM_OK;
 }
 
-enum packllm_status member_row_check(const struct member *m, const float *logits,
+enum packllm_status member_row_check(struct member_context *c, const float *logits,
                                      struct packllm_error *err) {
-    /* Every row passes here, so eight at a time: NaN fails both comparisons. */
+    /* Every row passes here, so many at a time: NaN fails both comparisons. */
+    const struct member *m = c->member;
     const float most = 3.4028234e38F;
-    vec_float_bits good = {0}, finite = {0};
-    uint32_t n = m->table.n, i = 0, bad = 0, some = 0;
+    vec_floats max = {0}, x;
+    vec_float_bits good = {0}, larger;
+    uint32_t n = m->table.n, i = 0, bad = 0;
+    float greatest = -HUGE_VALF;
     good = ~good;
+    max -= HUGE_VALF;
     for (; i + VEC_FLOATS <= n; i += VEC_FLOATS) {
-        vec_floats x;
         memcpy(&x, logits + i, sizeof x);
         good &= (vec_float_bits)(x <= most);
-        finite |= (vec_float_bits)(x >= -most);
+        larger = (vec_float_bits)(x > max);
+        max = (vec_floats)(((vec_float_bits)x & larger) | ((vec_float_bits)max & ~larger));
     }
     for (; i < n; i++) {
         bad |= !(logits[i] <= most);
-        some |= logits[i] >= -most;
+        greatest = logits[i] > greatest ? logits[i] : greatest;
     }
     for (uint32_t lane = 0; lane < VEC_FLOATS; lane++) {
         bad |= ~good[lane];
-        some |= finite[lane];
+        greatest = max[lane] > greatest ? max[lane] : greatest;
     }
-    if (bad != 0 || some == 0) {
+    c->greatest = greatest;
+    if (bad != 0 || !(greatest >= -most)) {
         return fail(err, PACKLLM_E_MODEL, m->index,
                     "member '%s' gave logits that are not numbers (%s): its file is damaged, or "
                     "its architecture overflows on this machine; get the file again",

@@ -28,8 +28,8 @@ uint32_t member_histories_common(const struct member_histories *h, int32_t dst, 
 enum packllm_status member_histories_copy(struct member_histories *h, int32_t dst, int32_t src,
                                           uint32_t keep, uint32_t n, struct packllm_error *err);
 
-/* A row that a softmax can be taken of: no NaN, no +inf, something above -inf. */
-enum packllm_status member_row_check(const struct member *m, const float *logits,
+/* A row that a softmax can be taken of: no NaN, no +inf, something above -inf. Sets c->greatest. */
+enum packllm_status member_row_check(struct member_context *c, const float *logits,
                                      struct packllm_error *err);
 
 /* name, or the file name of path without .gguf where it is NULL; *size bytes of it. */

@@ -643,7 +643,7 @@ static enum packllm_status hand_out(struct llama_ctx *c, const struct member_ite
                         "member '%s': libllama gave no row for token %zu of a batch",
                         c->base.member->name, i - from);
         }
-        s = member_row_check(c->base.member, row, err);
+        s = member_row_check(&c->base, row, err);
         s = s == PACKLLM_OK ? on_row(ctx, i, row, err) : s;
     }
     return s;

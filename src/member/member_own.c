@@ -218,7 +218,7 @@ static enum packllm_status own_item(struct own_context *c, const struct member_i
                     "member '%s': its logits function failed (%d) at token %" PRIu32, m->base.name,
                     failed, c->histories.length[item->seq]);
     }
-    s = member_row_check(&m->base, c->row, err);
+    s = member_row_check(&c->base, c->row, err);
     return s == PACKLLM_OK ? on_row(ctx, i, c->row, err) : s;
 }
 
