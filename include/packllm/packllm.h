@@ -20,8 +20,9 @@
  *   - Text is UTF-8 bytes with a length; offsets and lengths count bytes. A NUL is a byte of text.
  *   - Units: nats inside (objective, gap, log-probabilities), bits per byte where named so.
  *   - close functions take NULL. Nothing is printed, nothing is global, no signal is touched.
- *   - Threads: a pack may be shared by sessions of several threads for reading, but libllama
- *     decodes of one pack must not overlap: drive the sessions of one pack from one thread.
+ *   - Threads: drive the sessions of one pack from one thread. With packllm_params.n_parallel > 1
+ *     each session may have a thread of its own: what they evaluate at the same time is one batch
+ *     (packllm_step_many does so). Opening and closing sessions is for one thread at a time.
  *     packllm_session_cancel may be called from any thread (and from a signal handler).
  *
  * The method is PackLLM (arXiv 2404.11531), fused in bytes: docs/math.md.
@@ -140,6 +141,7 @@ struct packllm_params {
     int32_t n_threads;    /* 0 = the machine's cores, at most 16 */
     int32_t n_gpu_layers; /* 0 by default */
     uint32_t n_seq;       /* histories a member may hold side by side, 4..64; 0 = 12 */
+    uint32_t n_parallel; /* sessions that threads may drive at the same time, 1..16; 1 by default */
     /* Called while members load, with member index and share 0..1; false cancels. May be NULL. */
     bool (*progress)(void *data, int member, double share);
     void *progress_data;
@@ -324,6 +326,17 @@ PACKLLM_API enum packllm_status packllm_session_weigh(struct packllm_session *se
 PACKLLM_API enum packllm_status packllm_session_step(struct packllm_session *session,
                                                      struct packllm_piece *out_piece,
                                                      struct packllm_error *err);
+/* What one session's step gave. */
+struct packllm_event {
+    enum packllm_status status; /* PACKLLM_PIECE, PACKLLM_FINISHED, or an error */
+    struct packllm_piece piece;
+    struct packllm_error error;
+};
+/* A step of each of n sessions of one pack, at the same time: out_events[n]. With n_parallel > 1 the
+ * members evaluate for all of them in one batch. OK, or E_ARG, E_MEMORY: then no step was taken. */
+PACKLLM_API enum packllm_status packllm_step_many(struct packllm_session *const *sessions, size_t n,
+                                                  struct packllm_event *out_events,
+                                                  struct packllm_error *err);
 PACKLLM_API enum packllm_finish packllm_session_finish(const struct packllm_session *session);
 /* Ends what runs in this session, also in the middle of a model's evaluation: E_CANCELLED there. */
 PACKLLM_API void packllm_session_cancel(struct packllm_session *session);

@@ -107,7 +107,7 @@ enum packllm_status member_eval(struct member_context *c, const struct member_it
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "member_eval: a pointer is missing");
     }
     const struct member *m = c->member;
-    uint32_t added[MEMBER_SEQ_MAX] = {0};
+    uint32_t added[MEMBER_SEQ_ALL] = {0};
     for (size_t i = 0; i < n; i++) {
         enum packllm_status s = check_seq(c, items[i].seq, err);
         if (s != PACKLLM_OK) {

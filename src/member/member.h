@@ -69,7 +69,8 @@ struct member {
     bool space_prefix; /* puts a space before a text: condition on it, do not score it */
     uint32_t n_ctx;    /* tokens a timeline may have, start token included */
     uint32_t n_ctx_train;
-    uint32_t n_seq;
+    uint32_t n_seq;      /* histories of a context */
+    uint32_t n_parallel; /* timelines that they are for: n_ctx tokens each */
     uint64_t bytes_weights;
     double prior, cap;
 };

@@ -5,7 +5,12 @@
 
 #include "member/member.h"
 
-enum { MEMBER_SEQ_MIN = 4, MEMBER_SEQ_DEFAULT = 12, MEMBER_SEQ_MAX = 64 };
+enum {
+    MEMBER_SEQ_MIN = 4,
+    MEMBER_SEQ_DEFAULT = 12,
+    MEMBER_SEQ_MAX = 64,
+    MEMBER_SEQ_ALL = 256 /* of all timelines of a context; libllama knows no more */
+};
 
 /* The tokens of every sequence: [n_seq][n_ctx], allocated as they grow. */
 struct member_histories {

@@ -590,7 +590,8 @@ enum packllm_status member_facts_read(struct member_facts *out,
     if (s != PACKLLM_OK) {
         return s;
     }
-    facts.n_seq = n_seq;
+    facts.n_parallel = params->n_parallel > 0 ? params->n_parallel : 1;
+    facts.n_seq = n_seq * facts.n_parallel;
     uint32_t asked = spec->n_ctx != 0 ? spec->n_ctx : params->n_ctx;
     uint32_t usual = facts.n_ctx_train < 4096 ? facts.n_ctx_train : 4096;
     if (spec->n_ctx > facts.n_ctx_train) {

@@ -17,7 +17,7 @@ struct member_facts {
     char arch[64];
     bool space_prefix; /* its tokenizer puts a space before a text */
     bool whole_only;   /* its memory cannot be cut: recurrent or hybrid */
-    uint32_t n_ctx, n_ctx_train, n_seq;
+    uint32_t n_ctx, n_ctx_train, n_seq, n_parallel;
     uint32_t n_vocab, n_embd, n_layer;
     uint64_t n_ff, n_head; /* the largest of the layers */
     uint64_t kv_cell;      /* bytes of KV cache per token */
@@ -27,7 +27,7 @@ struct member_facts {
     uint64_t vocabulary;   /* bytes of the vocabulary's texts and merges */
 };
 
-/* Reads and checks the file of spec. params: n_ctx (0 = min(4096, trained)), n_seq. */
+/* Reads and checks the file of spec. params: n_ctx (0 = min(4096, trained)), n_seq, n_parallel. */
 enum packllm_status member_facts_read(struct member_facts *out,
                                       const struct packllm_member_spec *spec, int index,
                                       const struct packllm_params *params,
@@ -42,8 +42,8 @@ enum packllm_status member_facts_check(struct member_facts *out, const struct me
 /* How errors call a member: member 'name' (path). */
 void member_facts_label(char *out, size_t room, const char *name, const char *path);
 
-/* Cells of a KV cache for n_ctx tokens of one timeline and forks of n_seq histories. */
-uint32_t member_llama_cells(uint32_t n_ctx, uint32_t n_seq);
+/* Cells of a KV cache for n_ctx tokens of each timeline and forks of n_seq histories in all. */
+uint32_t member_llama_cells(uint32_t n_ctx, uint32_t n_parallel, uint32_t n_seq);
 void member_facts_memory(const struct member_facts *f, struct packllm_memory *out);
 
 #endif

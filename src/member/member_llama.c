@@ -464,7 +464,7 @@ static struct llama_context_params context_params(const struct llama_member *m,
     p.n_batch = CHUNK;
     p.n_ubatch = CHUNK;
     p.n_seq_max = m->base.n_seq;
-    p.n_outputs_max = CHUNK; /* not less than n_seq, which is at most 64: else libllama aborts */
+    p.n_outputs_max = m->base.n_seq > CHUNK ? m->base.n_seq : CHUNK; /* less: libllama aborts */
     p.n_threads = m->n_threads;
     p.n_threads_batch = m->n_threads;
     p.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
@@ -516,7 +516,7 @@ static enum packllm_status llama_member_context_open(struct member *base,
         return fail_memory(err, sizeof *c);
     }
     c->base.member = base;
-    c->n_cells = member_llama_cells(base->n_ctx, base->n_seq);
+    c->n_cells = member_llama_cells(base->n_ctx, base->n_parallel, base->n_seq);
     enum packllm_status s = member_histories_init(&c->histories, base->n_seq, err);
     if (s == PACKLLM_OK) {
         c->held = alloc_zero(base->n_seq, sizeof *c->held);
@@ -877,6 +877,7 @@ static enum packllm_status open_file(struct member **out, const struct packllm_m
         m->base.n_ctx = facts.n_ctx;
         m->base.n_ctx_train = facts.n_ctx_train;
         m->base.n_seq = facts.n_seq;
+        m->base.n_parallel = facts.n_parallel;
         m->base.prior = spec->prior > 0 ? spec->prior : 1;
         m->base.cap = spec->cap > 0 ? spec->cap : 1;
         m->n_threads = spec->n_threads > 0     ? spec->n_threads

@@ -10,8 +10,8 @@
 /* Cells that forks may add beyond the longest history, per sequence. */
 enum { FORK_CELLS = 32, CELLS_ROUND = 256 };
 
-uint32_t member_llama_cells(uint32_t n_ctx, uint32_t n_seq) {
-    uint64_t cells = (uint64_t)n_ctx + (uint64_t)n_seq * FORK_CELLS + CELLS_ROUND - 1;
+uint32_t member_llama_cells(uint32_t n_ctx, uint32_t n_parallel, uint32_t n_seq) {
+    uint64_t cells = (uint64_t)n_ctx * n_parallel + (uint64_t)n_seq * FORK_CELLS + CELLS_ROUND - 1;
     cells = cells > INT32_MAX ? INT32_MAX : cells;
     return (uint32_t)(cells / CELLS_ROUND * CELLS_ROUND);
 }
@@ -34,12 +34,12 @@ static uint64_t available(void) {
 
 void member_facts_memory(const struct member_facts *f, struct packllm_memory *out) {
     const uint64_t row = (uint64_t)f->n_vocab * 4, chunk = MEMBER_LLAMA_CHUNK;
-    const uint64_t cells = member_llama_cells(f->n_ctx, f->n_seq);
+    const uint64_t cells = member_llama_cells(f->n_ctx, f->n_parallel, f->n_seq);
     const uint64_t scores = chunk * cells * f->n_head * 4;  /* attention of one layer */
     uint64_t buffers = chunk * row;                         /* libllama's output buffer */
     buffers += scores > chunk * row ? scores : chunk * row; /* its graph, which reuses memory */
     buffers += chunk * (4 * f->n_ff + 8 * (uint64_t)f->n_embd) * 4; /* activations */
-    buffers += 24 * row; /* rows kept by the covers above */
+    buffers += 24 * f->n_parallel * row; /* rows kept by the covers above */
     buffers += (uint64_t)f->n_vocab * (120 + 48) + 8 * f->vocabulary; /* libllama's tables, ours */
     buffers += (uint64_t)8 << 20; /* graphs, threads, libraries */
     *out = (struct packllm_memory){

@@ -226,7 +226,7 @@ static enum packllm_status own_eval(struct member_context *base, const struct me
                                     size_t n, member_row_fn on_row, void *ctx,
                                     struct packllm_error *err) {
     struct own_context *c = (struct own_context *)base;
-    uint32_t before_call[MEMBER_SEQ_MAX];
+    uint32_t before_call[MEMBER_SEQ_ALL];
     enum packllm_status s = PACKLLM_OK;
     memcpy(before_call, base->length, base->member->n_seq * sizeof *before_call);
     for (size_t i = 0; i < n && s >= 0; i++) {
@@ -355,7 +355,8 @@ enum packllm_status member_own_open(struct member **out, const struct packllm_ow
     m->base.start = own->start;
     m->base.n_ctx = own->n_ctx;
     m->base.n_ctx_train = own->n_ctx;
-    m->base.n_seq = n_seq;
+    m->base.n_parallel = params != NULL && params->n_parallel > 0 ? params->n_parallel : 1;
+    m->base.n_seq = n_seq * m->base.n_parallel;
     *out = &m->base;
     return PACKLLM_OK;
 }

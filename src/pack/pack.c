@@ -19,7 +19,8 @@ struct packllm_params packllm_params_default(void) {
     return (struct packllm_params){.n_threads = (int32_t)(cores < 1    ? 1
                                                           : cores > 16 ? 16
                                                                        : cores),
-                                   .n_seq = 12};
+                                   .n_seq = 12,
+                                   .n_parallel = 1};
 }
 
 static enum packllm_status check_params(const struct packllm_params *given,
@@ -31,6 +32,12 @@ static enum packllm_status check_params(const struct packllm_params *given,
     if (out->n_threads < 0 || out->n_threads > 512) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "%d threads: give 1 to 512",
                     (int)out->n_threads);
+    }
+    out->n_parallel = out->n_parallel == 0 ? 1 : out->n_parallel;
+    if (out->n_parallel > 16 || out->n_seq * out->n_parallel > 256) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                    "%u timelines of %u histories: give at most 16, and 256 histories in all",
+                    (unsigned)out->n_parallel, (unsigned)out->n_seq);
     }
     if (out->n_seq < 4 || out->n_seq > 64) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "n_seq is %u: give 4 to 64",
@@ -145,6 +152,12 @@ static enum packllm_status allocate(struct packllm_pack **out, size_t n,
         packllm_pack_close(pack);
         return fail_memory(err, n * sizeof *pack->trees);
     }
+    enum packllm_status status =
+        params->n_parallel > 1 ? member_gate_open(&pack->gate, err) : PACKLLM_OK;
+    if (status < 0) {
+        packllm_pack_close(pack);
+        return status;
+    }
     *out = pack;
     return PACKLLM_OK;
 }
@@ -153,7 +166,16 @@ static enum packllm_status allocate(struct packllm_pack **out, size_t n,
 static enum packllm_status take(struct packllm_pack *pack, struct member *member, double prior,
                                 double cap, struct packllm_error *err) {
     size_t i = pack->n++;
+    struct member *shared = NULL;
     pack->members[i] = member;
+    if (pack->gate != NULL) {
+        enum packllm_status status =
+            member_shared_open(&shared, member, pack->params.n_parallel, pack->gate, err);
+        if (status < 0) {
+            return status;
+        }
+        pack->members[i] = member = shared;
+    }
     pack->prior[i] = prior;
     pack->cap[i] = cap;
     for (size_t k = 0; k < i; k++) {
@@ -262,6 +284,7 @@ void packllm_pack_close(struct packllm_pack *pack) {
     for (size_t i = 0; pack->domain != NULL && i < pack->n; i++) {
         base_free(pack->domain[i]);
     }
+    member_gate_close(pack->gate);
     cbtm_close(pack->cbtm);
     base_free(pack->domain);
     base_free(pack->members);

@@ -11,6 +11,7 @@
 #include "cover/cover.h"
 #include "fuse/fuse.h"
 #include "member/member.h"
+#include "member/member_shared.h"
 #include "packllm/packllm.h"
 #include "sample/sample.h"
 #include "score/score.h"
@@ -23,8 +24,9 @@ struct packllm_pack {
     struct prefix_tree *trees; /* [n] */
     double *prior, *cap;       /* [n] prior sums to 1 */
     struct packllm_params params;
-    char **domain;     /* [n] paths, or NULL */
-    struct cbtm *cbtm; /* of them, once it is asked for */
+    struct member_gate *gate; /* of the threads that drive sessions; NULL: one thread does */
+    char **domain;            /* [n] paths, or NULL */
+    struct cbtm *cbtm;        /* of them, once it is asked for */
 };
 
 struct packllm_session {
@@ -109,6 +111,10 @@ enum packllm_status pack_method(struct packllm_session *s, const char *text, siz
                                 struct score_method *out, struct packllm_error *err);
 /* Reads the members' domain texts, once. E_ARG: a member has none. */
 enum packllm_status pack_domains(struct packllm_pack *pack, struct packllm_error *err);
+
+/* session.c: packllm_session_step, by a thread that is in the pack's gate already. */
+enum packllm_status pack_step(struct packllm_session *s, struct packllm_piece *out_piece,
+                              struct packllm_error *err);
 
 /* choose.c: one symbol of the reply. *out_id: display token (or byte), or -1 for END. */
 struct choice;

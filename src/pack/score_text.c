@@ -97,10 +97,9 @@ static void fill_score(struct packllm_session *s, const struct packllm_score_par
     out->jensen_violations = t->jensen;
 }
 
-enum packllm_status packllm_session_score(struct packllm_session *s, const char *text, size_t size,
-                                          const struct packllm_score_params *params,
-                                          struct packllm_score *out_score,
-                                          struct packllm_error *err) {
+static enum packllm_status score_text(struct packllm_session *s, const char *text, size_t size,
+                                      const struct packllm_score_params *params,
+                                      struct packllm_score *out_score, struct packllm_error *err) {
     struct packllm_score_params p = params != NULL ? *params : packllm_score_params_default();
     size_t n = s->pack->n;
     struct packllm_score score = {0};
@@ -173,6 +172,16 @@ enum packllm_status packllm_session_score(struct packllm_session *s, const char 
     pack_drop_readings(s);
     base_free(store);
     tally_close(&t);
+    return status;
+}
+
+enum packllm_status packllm_session_score(struct packllm_session *s, const char *text, size_t size,
+                                          const struct packllm_score_params *params,
+                                          struct packllm_score *out_score,
+                                          struct packllm_error *err) {
+    member_gate_enter(s->pack->gate);
+    enum packllm_status status = score_text(s, text, size, params, out_score, err);
+    member_gate_leave(s->pack->gate);
     return status;
 }
 

@@ -278,12 +278,17 @@ static enum packllm_status read_prompt(struct packllm_session *s, const char *te
 
 enum packllm_status packllm_session_weigh(struct packllm_session *s, const char *text, size_t size,
                                           struct packllm_error *err) {
-    return read_prompt(s, text, size, true, err);
+    member_gate_enter(s->pack->gate);
+    enum packllm_status status = read_prompt(s, text, size, true, err);
+    member_gate_leave(s->pack->gate);
+    return status;
 }
 
 enum packllm_status packllm_session_prompt(struct packllm_session *s, const char *text, size_t size,
                                            struct packllm_error *err) {
+    member_gate_enter(s->pack->gate);
     enum packllm_status status = read_prompt(s, text, size, false, err);
+    member_gate_leave(s->pack->gate);
     if (status < 0) {
         return status;
     }
@@ -454,8 +459,8 @@ static enum packllm_status take(struct packllm_session *s, int32_t id, struct pa
     return PACKLLM_PIECE;
 }
 
-enum packllm_status packllm_session_step(struct packllm_session *s, struct packllm_piece *out_piece,
-                                         struct packllm_error *err) {
+enum packllm_status pack_step(struct packllm_session *s, struct packllm_piece *out_piece,
+                              struct packllm_error *err) {
     struct packllm_piece piece = {.text = "", .token = -1};
     struct packllm_error why = {0};
     if (!s->ready) {
@@ -499,6 +504,14 @@ enum packllm_status packllm_session_step(struct packllm_session *s, struct packl
         return status;
     }
     *out_piece = piece;
+    return status;
+}
+
+enum packllm_status packllm_session_step(struct packllm_session *s, struct packllm_piece *out_piece,
+                                         struct packllm_error *err) {
+    member_gate_enter(s->pack->gate);
+    enum packllm_status status = pack_step(s, out_piece, err);
+    member_gate_leave(s->pack->gate);
     return status;
 }
 

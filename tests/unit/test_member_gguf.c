@@ -155,7 +155,8 @@ static void test_memory(void **state) {
     assert_int_equal(check(&spm, &facts), PACKLLM_OK);
     facts.n_ctx = 128;
     facts.n_seq = 12;
-    assert_int_equal(member_llama_cells(128, 12), 512); /* 128 + 12 x 32, whole 256es */
+    facts.n_parallel = 1;
+    assert_int_equal(member_llama_cells(128, 1, 12), 512); /* 128 + 12 x 32, whole 256es */
     member_facts_memory(&facts, &small);
     assert_int_equal(small.kv, 512 * 128);
     assert_int_equal(small.weights, facts.weights);

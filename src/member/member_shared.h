@@ -1,0 +1,30 @@
+/* member_shared.h - several timelines in one context of a member: what they evaluate at the same time
+ * travels as one batch, so the weights are read once for all of them.
+ *
+ * Each timeline is driven by a thread of its own. A thread that wants rows waits until every other
+ * running thread waits too (or has left); then one of them evaluates for all. The threads are known
+ * by enter and leave, which the pack calls around its public functions. Batches are formed per
+ * member, the oldest request's member first. A long request (a prompt) travels in portions, the
+ * short ones first, so nobody waits for a whole prompt.
+ *
+ * Rows depend on the batch they travelled in by rounding, as libllama's sums do.
+ */
+#ifndef MEMBER_MEMBER_SHARED_H
+#define MEMBER_MEMBER_SHARED_H
+
+#include "member/member.h"
+
+/* One for all members of a pack: it counts the threads that run. All functions from any thread. */
+struct member_gate;
+
+enum packllm_status member_gate_open(struct member_gate **out, struct packllm_error *err);
+void member_gate_close(struct member_gate *gate); /* NULL allowed */
+void member_gate_enter(struct member_gate *gate); /* NULL allowed: nothing is shared */
+void member_gate_leave(struct member_gate *gate);
+
+/* A member whose first n contexts share one context of `real`, which has room for n times its n_seq
+ * histories, and is closed with it. On an error real stays the caller's. */
+enum packllm_status member_shared_open(struct member **out, struct member *real, uint32_t n,
+                                       struct member_gate *gate, struct packllm_error *err);
+
+#endif
