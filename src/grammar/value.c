@@ -115,6 +115,13 @@ bool value_dump(const struct value *v, struct buf *out) {
     return json_dump_callback(of(v), dump_part, out, JSON_COMPACT | JSON_ENCODE_ANY) == 0;
 }
 
+bool value_dump_text(const char *text, struct buf *out) {
+    json_t *string = json_string(text);
+    bool fine = string != NULL && value_dump(as(string), out);
+    json_decref(string);
+    return fine;
+}
+
 void *value_first(const struct value *object) {
     return json_object_iter(of(object));
 }

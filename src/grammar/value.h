@@ -40,6 +40,8 @@ const struct value *value_get(const struct value *object, const char *key); /* N
 bool value_equal(const struct value *a, const struct value *b);
 bool value_dump(const struct value *v, struct buf *out); /* as JSON without spaces */
 
+bool value_dump_text(const char *text, struct buf *out);         /* the text as a JSON string */
+
 /* In the order of the text: for (it = value_first(o); it != NULL; it = value_next(o, it)). */
 void *value_first(const struct value *object);
 void *value_next(const struct value *object, void *it);
