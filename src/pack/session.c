@@ -88,6 +88,7 @@ static enum packllm_status copy_arrays(struct packllm_session *s, struct packllm
         }
     }
     s->params.stop = NULL;
+    s->params.grammar = s->params.json_schema = NULL; /* constrain.c has what it needs of them */
     return PACKLLM_OK;
 }
 
@@ -143,6 +144,9 @@ enum packllm_status packllm_session_open(struct packllm_session **out_session,
         status = stopper_open(&s->stopper, (const char *const *)s->stop, s->params.n_stop, err);
     }
     if (status >= 0) {
+        status = constraint_open(&s->constraint, p.grammar, p.json_schema, err);
+    }
+    if (status >= 0) {
         status = choice_open(&s->choice, s, err);
     }
     if (status < 0) {
@@ -165,6 +169,7 @@ void packllm_session_close(struct packllm_session *s) {
         base_free(s->stop[i]);
     }
     choice_close(s->choice);
+    constraint_close(s->constraint);
     sampler_close(s->sampler);
     stopper_close(s->stopper);
     buf_done(&s->text);
@@ -302,6 +307,14 @@ enum packllm_status packllm_session_prompt(struct packllm_session *s, const char
     if (s->params.display >= 0) {
         s->display = (size_t)s->params.display;
     }
+    if (s->constraint != NULL) {
+        bool bytewise = s->params.choose == PACKLLM_CHOOSE_BYTES;
+        status = constraint_begin(s->constraint, bytewise ? NULL : &s->pack->trees[s->display],
+                                  s->pack->members[s->display]->name, err);
+        if (status < 0) {
+            return status;
+        }
+    }
     for (size_t i = 0; i < s->pack->n; i++) {
         pack_count_from_here(s, i);
         s->tokens_before[i] = s->weights.members[i].tokens;
@@ -435,6 +448,9 @@ static enum packllm_status take(struct packllm_session *s, int32_t id, struct pa
         size = vocab_size(table, id);
     }
     enum packllm_status status = sampler_accept(s->sampler, id, err);
+    if (status >= 0 && s->constraint != NULL) {
+        status = constraint_take(s->constraint, bytes, size, err);
+    }
     if (status < 0) {
         return status;
     }
@@ -453,7 +469,8 @@ static enum packllm_status take(struct packllm_session *s, int32_t id, struct pa
         return close_text(s, PACKLLM_FINISH_STOP, piece);
     }
     if (s->params.max_tokens >= 0 && s->tokens >= (uint64_t)s->params.max_tokens) {
-        return close_text(s, PACKLLM_FINISH_LENGTH, piece);
+        bool whole = s->constraint != NULL && constraint_must_end(s->constraint);
+        return close_text(s, whole ? PACKLLM_FINISH_END : PACKLLM_FINISH_LENGTH, piece);
     }
     release(s, piece);
     return PACKLLM_PIECE;
@@ -479,6 +496,8 @@ enum packllm_status pack_step(struct packllm_session *s, struct packllm_piece *o
     enum packllm_status status = PACKLLM_OK;
     if (s->params.max_tokens == 0) {
         status = close_text(s, PACKLLM_FINISH_LENGTH, &piece);
+    } else if (s->constraint != NULL && constraint_must_end(s->constraint)) {
+        status = close_text(s, PACKLLM_FINISH_END, &piece); /* no model need be asked */
     } else {
         status = advance(s, &why);
         if (status >= 0) {
