@@ -428,6 +428,11 @@ struct packllm_own_member {
     /* Canonical tokenisation of text into out[cap]; returns the number of tokens, or < 0: it cannot
      * be spelled. NULL: greedy longest match. */
     long (*tokenize)(void *data, const char *text, size_t size, int32_t *out, size_t cap);
+    /* Messages and the beginning of the reply as its chat template writes them, into out[cap]; returns
+     * the length (if it exceeds cap, it is asked again with more room), or < 0. Contents must stand in it as they are; tokens that are `end` or `control`
+     * are written as their bytes. NULL: the plain form. */
+    long (*chat)(void *data, const struct packllm_message *messages, size_t n, char *out,
+                 size_t cap);
     /* logits[n_tokens] after history[n]; returns 0, or else the evaluation fails. */
     int (*logits)(void *data, const int32_t *history, size_t n, float *out_logits);
     void *data;
