@@ -207,7 +207,7 @@ static struct args_option options[N_OPTIONS] = {
          .group = PROMPT,
          .commands = CHAT,
          .help = "how the members write a chat, by llama.cpp's names: chatml, gemma, llama3, …; "
-                 "plain: User: and Assistant:; else as each model's file says"},
+                 "plain: ### User: and ### Assistant:; else as each model's file says"},
     [OPT_N_PREDICT] =
         {.name = "n-predict",
          .brief = "-n",

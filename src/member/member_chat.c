@@ -82,16 +82,17 @@ static bool add_content(struct member_chat *chat, const struct packllm_message *
 
 static bool write_plain(struct member_chat *chat, const struct packllm_message *messages,
                         size_t n) {
+    static const char reply[] = "### Assistant:\n";
     bool fine = add_piece(chat, -1);
     for (size_t i = 0; i < n && fine; i++) {
         const char *role = messages[i].role;
-        const char *head = strcmp(role, "user") == 0        ? "User:\n"
-                           : strcmp(role, "assistant") == 0 ? "Assistant:\n"
+        const char *head = strcmp(role, "user") == 0        ? "### User:\n"
+                           : strcmp(role, "assistant") == 0 ? "### Assistant:\n"
                                                             : "";
         fine = add_text(chat, head, strlen(head)) &&
                add_content(chat, &messages[i], i, true, true) && add_text(chat, "\n\n", 2);
     }
-    return fine && add_text(chat, "Assistant:\n", strlen("Assistant:\n"));
+    return fine && add_text(chat, reply, strlen(reply));
 }
 
 /* The template's own words: control tokens part the pieces. */

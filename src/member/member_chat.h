@@ -27,7 +27,7 @@ struct member_chat {
 
 /* The messages with the reply's beginning behind them: the last piece is what the reply follows. By
  * the member's template, else the plain form:
- *     SYSTEM\n\nUser:\nUSER\n\nAssistant:\nREPLY\n\nUser:\n … Assistant:\n
+ *     SYSTEM\n\n### User:\nUSER\n\n### Assistant:\nREPLY\n\n### User:\n … ### Assistant:\n
  * Roles and UTF-8 are the caller's to check. */
 enum packllm_status member_chat_write(struct member *m, const struct packllm_message *messages,
                                       size_t n, struct member_chat *out, struct packllm_error *err);

@@ -871,7 +871,7 @@ static enum packllm_status choose_template(struct llama_member *m, const char *w
     }
     struct buf text;
     buf_init(&text, 1024);
-    (void)buf_printf(&text, "member '%s' %s: chats are written for it as \"User: … Assistant: …\"",
+    (void)buf_printf(&text, "member '%s' %s: chats are written for it in the plain form, \"### User:\"",
                      m->base.name, why);
     m->base.chat_warning = text.data != NULL ? alloc_text(text.data, text.size) : NULL;
     buf_done(&text);

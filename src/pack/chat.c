@@ -16,7 +16,7 @@ enum { TURNS = 4 };
 #define OLDER 0.5
 
 /* Members in the plain form go on with the next turn by themselves. */
-static const char next_turn[] = "\nUser:";
+static const char next_turn[] = "\n### User:";
 
 struct chat {
     size_t n, n_members;
