@@ -10,7 +10,7 @@ static const struct {
     const char *name;
     int (*run)(struct cli *cli);
 } runners[] = {
-    {"run", cmd_run},       {"weigh", cmd_weigh},     {"score", cmd_score},
+    {"run", cmd_run},       {"chat", cmd_chat},        {"weigh", cmd_weigh},     {"score", cmd_score},
     {"models", cmd_models}, {"bench", cmd_bench},     {"align", cmd_align},
     {"help", cmd_help},     {"version", cmd_version}, {"completion", cmd_completion},
 };

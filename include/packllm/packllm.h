@@ -134,6 +134,9 @@ struct packllm_member_spec {
     const char *lora;     /* a LoRA adapter (GGUF) over the model, or NULL */
     double lora_scale;    /* finite; 1 by default */
     const char *domain;   /* a text file of its domain, for PACKLLM_WEIGH_CBTM; or NULL */
+    /* How it writes a chat: a name of llama.cpp's ("chatml", "gemma", "llama3", …) or "plain"; NULL =
+     * as the file says (packllm_session_chat). */
+    const char *chat_template;
 };
 
 struct packllm_params {
@@ -154,7 +157,10 @@ struct packllm_params {
 struct packllm_member_info {
     const char *name;
     const char *path;
-    const char *description; /* architecture, size and quantisation, as libllama says it */
+    const char *description;   /* architecture, size and quantisation, as libllama says it */
+    const char *chat_template; /* its name in llama.cpp's list; "own" where only the file's text is
+                                  known; "plain": it has none, and is likely no chat model */
+    const char *chat_warning;  /* why it is plain, for people; NULL: nothing to say */
     uint32_t n_vocab;        /* rows of its output, tokens */
     uint32_t n_ctx;          /* context, tokens */
     uint32_t n_ctx_train;    /* context it was trained with, tokens */
@@ -326,6 +332,20 @@ PACKLLM_API enum packllm_status packllm_session_prompt(struct packllm_session *s
 PACKLLM_API enum packllm_status packllm_session_weigh(struct packllm_session *session,
                                                       const char *text, size_t size,
                                                       struct packllm_error *err);
+/* A turn of a chat: the timeline becomes these messages, as each member's own template writes them
+ * (docs/math.md, "Chats"), and stands where the assistant's reply begins; steps give the reply.
+ * Templates and earlier turns stay in the caches: what the messages share with those before is
+ * reused. lambda comes from the users' messages, later ones weighing more. A member without a
+ * template that is known writes "### User:" and "### Assistant:". Strings are NUL-terminated UTF-8; what
+ * stands in a content is text and never a control token. E_ARG: no messages, an unknown role, or
+ * the last one is not the user's; E_TEXT, E_CONTEXT as above. */
+struct packllm_message {
+    const char *role; /* "system", "user", "assistant" */
+    const char *content;
+};
+PACKLLM_API enum packllm_status packllm_session_chat(struct packllm_session *session,
+                                                     const struct packllm_message *messages,
+                                                     size_t n, struct packllm_error *err);
 /* One display token (or byte): PACKLLM_PIECE, or PACKLLM_FINISHED, or an error. */
 PACKLLM_API enum packllm_status packllm_session_step(struct packllm_session *session,
                                                      struct packllm_piece *out_piece,
@@ -425,6 +445,11 @@ struct packllm_own_member {
     /* Canonical tokenisation of text into out[cap]; returns the number of tokens, or < 0: it cannot
      * be spelled. NULL: greedy longest match. */
     long (*tokenize)(void *data, const char *text, size_t size, int32_t *out, size_t cap);
+    /* Messages and the beginning of the reply as its chat template writes them, into out[cap]; returns
+     * the length (if it exceeds cap, it is asked again with more room), or < 0. Contents must stand in it as they are; tokens that are `end` or `control`
+     * are written as their bytes. NULL: the plain form. */
+    long (*chat)(void *data, const struct packllm_message *messages, size_t n, char *out,
+                 size_t cap);
     /* logits[n_tokens] after history[n]; returns 0, or else the evaluation fails. */
     int (*logits)(void *data, const int32_t *history, size_t n, float *out_logits);
     void *data;

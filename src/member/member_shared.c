@@ -23,6 +23,7 @@ struct view {
 
 struct shared {
     struct member base;
+    struct member_ops ops; /* shared_ops, less what the real member lacks */
     struct member *real;
     struct member_gate *gate;
     struct member_context *context; /* of real, while views are open */
@@ -363,6 +364,20 @@ static enum packllm_status shared_tokenize(struct member *base, const char *text
     return real->ops->tokenize(real, text, size, out, cap, out_n, err);
 }
 
+static enum packllm_status shared_render(struct member *base,
+                                         const struct packllm_message *messages, size_t n,
+                                         struct buf *out, struct packllm_error *err) {
+    struct member *real = ((struct shared *)base)->real;
+    return real->ops->chat_render(real, messages, n, out, err);
+}
+
+static enum packllm_status shared_controls(struct member *base, const char *words, size_t size,
+                                           struct member_control *out, size_t cap, size_t *out_n,
+                                           struct packllm_error *err) {
+    struct member *real = ((struct shared *)base)->real;
+    return real->ops->chat_controls(real, words, size, out, cap, out_n, err);
+}
+
 static void shared_close(struct member *base) {
     struct shared *m = (struct shared *)base;
     assert(m->context == NULL);
@@ -378,6 +393,8 @@ static const struct member_ops shared_ops = {
     .eval = view_eval,
     .fork = view_fork,
     .truncate = view_truncate,
+    .chat_render = shared_render,
+    .chat_controls = shared_controls,
     .close = shared_close,
 };
 
@@ -392,7 +409,10 @@ enum packllm_status member_shared_open(struct member **out, struct member *real,
         return fail_memory(err, sizeof *m);
     }
     *m = (struct shared){.base = *real, .real = real, .gate = gate, .n_views = n, .taken = taken};
-    m->base.ops = &shared_ops;
+    m->ops = shared_ops;
+    m->ops.chat_render = real->ops->chat_render != NULL ? shared_render : NULL;
+    m->ops.chat_controls = real->ops->chat_controls != NULL ? shared_controls : NULL;
+    m->base.ops = &m->ops;
     m->base.n_seq = real->n_seq / n;
     *out = &m->base;
     return PACKLLM_OK;
