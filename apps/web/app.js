@@ -2,7 +2,10 @@
  *
  * Text of models, users and servers only ever becomes text nodes; styles are classes, data attributes and
  * custom properties, so `default-src 'self'` is enough. Every field of the server's `packllm` object is
- * optional: what is missing is not shown. Kept: settings, theme and key, in sessionStorage. */
+ * optional: what is missing is not shown. Kept: settings, theme and key, in sessionStorage.
+ *
+ * One file longer than others, since a page that asks for three files starts at once; its parts:
+ * tools, theme, members, shading, weights, server, models, settings, turns, card, composer. */
 "use strict";
 
 /* ---- small tools ---- */
@@ -43,6 +46,11 @@ function weightText(weight) {
 
 function figure(value, digits) {
     return !isNumber(value) ? "–" : value >= 10000 ? value.toPrecision(3) : value.toFixed(digits);
+}
+
+function signed(value) {
+    const text = Math.abs(value).toFixed(2);
+    return text === "0.00" ? text : (value < 0 ? "−" : "+") + text;
 }
 
 /* White space that a reader could not see. */
@@ -434,7 +442,7 @@ function fillSettings() {
 
 function readSettings() {
     for (const field of fields()) {
-        if (field.name === "key") {
+        if (field.validity.valid && field.name === "key") {
             setKey(field.value);
         } else if (field.validity.valid) {
             state.settings[field.name] = field.value;
@@ -773,7 +781,7 @@ function cardTable(piece) {
             make("span", { className: "full" }, m.name)), make("td", {}, weightText(m.weight)),
             make("td", { title: isNumber(m.logprob) ? "log-probability " + m.logprob.toFixed(3) + " nats" : "" },
                 isNumber(m.logprob) ? percent(Math.exp(m.logprob)) : "–"),
-            make("td", {}, isNumber(pull) ? (pull < 0 ? "−" : "+") + Math.abs(pull).toFixed(2) : "–"),
+            make("td", {}, isNumber(pull) ? signed(pull) : "–"),
             make("td", {}, m.would === undefined || m.would === null ? "–" : visible(String(m.would))));
     });
     return make("div", { className: "scroll" }, make("table", {},
@@ -930,6 +938,7 @@ function listen() {
         $("settings").showModal();
     });
     $("settings").addEventListener("close", readSettings);
+    $("no-key").addEventListener("click", () => $("ask-key").close());
     $("reset").addEventListener("click", () => {
         state.settings = { ...DEFAULTS };
         fillSettings();

@@ -12,7 +12,6 @@ By hand: python3 tests/server/page_mock.py 8099
 """
 import http.server
 import json
-import math
 import pathlib
 import sys
 import threading
@@ -22,6 +21,7 @@ WEB = pathlib.Path(__file__).resolve().parents[2] / "apps" / "web"
 TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8",
          ".css": "text/css; charset=utf-8"}
 MEMBERS = ("smollm2-135m", "gemma-3-270m")
+CONTENT_POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script><b>bold</b>'
 WIDE = "Grüße, 世界! 🦙🦙 done"
 WORDS = ("The sky is blue because air scatters short waves of light more than long ones. Blue light comes to the "
@@ -59,8 +59,6 @@ def weights_of(prompt):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
     def log_message(self, *_):
         pass
 
@@ -69,7 +67,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
-        self.send_header("Content-Security-Policy", "default-src 'self'")
+        self.send_header("Content-Security-Policy", CONTENT_POLICY)
         self.send_header("X-Content-Type-Options", "nosniff")
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
@@ -82,7 +80,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def refused(self):
         """Loading and keys, as the server has them: not for the page's own files."""
         mock = self.server.mock
-        if time.monotonic() < mock.loading_until:
+        if mock.loading:
             self.error(503, "Loading model", "unavailable_error", Retry_After="1")
         elif mock.key and self.headers.get("Authorization") != "Bearer " + mock.key:
             self.error(401, "This server wants a key: Authorization: Bearer KEY", "authentication_error")
@@ -121,9 +119,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def stream(self, chat, prompt, body):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Connection", "close")
         self.end_headers()
-        self.close_connection = True
         mock = self.server.mock
         plain, count = has(prompt, "plain"), 0
         self.wfile.write(b": ping\n\n")
@@ -175,7 +171,7 @@ class Mock:
 
     def __init__(self, port=0):
         self.key = ""
-        self.loading_until = -math.inf
+        self.loading = False
         self.pace = 0.001     # seconds between pieces
         self.reading = 0      # seconds of reading the prompt
         self.portion = 0      # bytes in one write; 0: whole events

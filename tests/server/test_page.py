@@ -331,14 +331,20 @@ class Page(unittest.TestCase):
         self.assertEqual(turn.get_by_role("alert").count(), 0)
 
     def test_waits_while_models_load(self):
-        self.mock.loading_until = time.monotonic() + 1.5
+        self.mock.loading = True
         self.open(wait=False)
-        expect(self.page.locator("#notice")).to_contain_text("loading")
+        notice = self.page.locator("#notice")
+        expect(notice).to_contain_text("loading")
+        self.mock.loading = False
         self.page.wait_for_selector("#model:enabled")
-        expect(self.page.locator("#notice")).to_be_hidden()
-        self.mock.loading_until = time.monotonic() + 1
-        turn = self.ask("hello")
-        self.assertEqual(turn.get_by_role("alert").count(), 0)
+        expect(notice).to_be_hidden()
+        self.mock.loading = True
+        self.page.fill("#prompt", "hello")
+        self.page.keyboard.press("Enter")
+        expect(notice).to_contain_text("loading")
+        self.mock.loading = False
+        self.page.locator(".turn .about .small").wait_for()
+        self.assertEqual(self.page.get_by_role("alert").count(), 0)
 
     def test_asks_for_the_key(self):
         self.mock.key = "secret"
