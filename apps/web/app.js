@@ -248,7 +248,8 @@ function showStrip(turn) {
     const told = turn.weights.filter((m) => isNumber(m.weight));
     showStack(turn.stack, told);
     turn.stack.hidden = told.length < 2;
-    const shown = told.filter((m) => Math.abs(m.weight) >= 0.005).slice(0, 8);
+    const large = [...told].sort((a, b) => Math.abs(b.weight) - Math.abs(a.weight)).slice(0, 8);
+    const shown = told.filter((m) => large.includes(m) && Math.abs(m.weight) >= 0.005);
     turn.chips.replaceChildren(...shown.map((m) =>
         make("li", {}, chip(m.name), m.name + " " + weightText(m.weight))));
     if (told.length > shown.length) {
@@ -774,8 +775,10 @@ function pieceClicked(turn, event) {
 }
 
 function cardTable(piece) {
-    const head = ["Member", "Weight", "Probability", "Pull", "Its own choice"];
-    const rows = piece.members.map((m) => {
+    const head = ["Member", "Weight", "Probability", "Pull", "Its choice"];
+    const pulled = (m) => piece.verdict.pulls.get(m.name) ?? -Infinity;
+    const sorted = [...piece.members].sort((a, b) => pulled(b) - pulled(a) || 0);
+    const rows = sorted.map((m) => {
         const pull = piece.verdict.pulls.get(m.name);
         return make("tr", {}, make("th", { scope: "row", title: m.name }, chip(m.name),
             make("span", { className: "full" }, m.name)), make("td", {}, weightText(m.weight)),
@@ -826,7 +829,12 @@ function placeCard(card, node, frame) {
     const outer = frame.getBoundingClientRect();
     const left = Math.min(last.left - outer.left, outer.width - card.offsetWidth);
     card.style.setProperty("left", Math.max(0, left) + "px");
-    card.style.setProperty("top", last.bottom - outer.top + 8 + "px");
+    const top = last.bottom - outer.top + 8;
+    card.style.setProperty("top", top + "px");
+    /* Below the last reply there is nothing that it could cover. */
+    if (frame.parentNode === $("log").lastChild) {
+        frame.style.setProperty("min-height", top + card.offsetHeight + "px");
+    }
 }
 
 function cardKey(event) {
@@ -851,6 +859,7 @@ function closeCard(refocus) {
     state.inspected = null;
     $("card")?.remove();
     turn.pieces[index]?.node.classList.remove("open");
+    turn.replyNode.style.removeProperty("min-height");
     if (refocus && fromKeys) {
         focusPiece(turn, index);
     } else if (refocus) {

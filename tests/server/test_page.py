@@ -206,10 +206,9 @@ class Page(unittest.TestCase):
             turn.locator(".piece").nth(index).click()
             card = self.page.get_by_role("dialog")
             rows = card.locator("tbody tr")
-            for row, name, weight, logprob, would in zip(rows.all(), page_mock.MEMBERS, ("41.7", "58.3"),
-                                                         told[index][1], told[index][2]):
+            for name, weight, logprob, would in zip(page_mock.MEMBERS, ("41.7", "58.3"), *told[index][1:]):
+                row = rows.filter(has_text=name)
                 cells = row.locator("td").all_inner_texts()
-                self.assertIn(name, row.locator("th").inner_text())
                 self.assertEqual(cells[0], weight + "\u00a0%")
                 self.assertEqual(cells[1], "%.1f\u00a0%%" % (100 * math.exp(logprob)))
                 self.assertEqual(cells[3], would.replace(" ", "␣"))
@@ -440,6 +439,9 @@ class Page(unittest.TestCase):
                     with self.subTest(scheme=scheme, width=width, state=state):
                         wide = self.page.evaluate("() => document.documentElement.scrollWidth")
                         self.assertLessEqual(wide, width)
+                        cut = self.page.locator(".scroll:visible").evaluate_all(
+                            "all => all.filter(e => e.scrollWidth > e.clientWidth).length")
+                        self.assertEqual(cut, 0, "a table is wider than its place")
                         found = axe.run(self.page).response["violations"]
                         self.assertEqual([(v["id"], [n["html"][:120] for n in v["nodes"]]) for v in found], [])
                     if SHOTS:
