@@ -641,7 +641,7 @@ async function runTurn(turn) {
     finishTurn(turn, error, (performance.now() - begun) / 1000);
 }
 
-const ENDS = { stop: "", length: "max tokens reached", content_filter: "filtered" };
+const ENDS = { stop: "", length: "length limit reached", content_filter: "filtered" };
 
 function finishTurn(turn, error, seconds) {
     const stopped = error !== null && error.name === "AbortError";

@@ -122,12 +122,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         mock = self.server.mock
         plain, count = has(prompt, "plain"), 0
+        told = {"space": "bytes", "pool": "log", "weights": "exact", "bits_per_byte": 0.8887,
+                "members": weights_of(prompt)}
+        if not chat:  # the other shape that the page reads
+            told = {"space": "bytes", "objective": 0.616, "weights": weights_of(prompt)}
         self.wfile.write(b": ping\n\n")
         time.sleep(mock.reading)
         if chat:
             self.event(chat, {"role": "assistant", "content": ""}, None)
         if not plain:
-            self.event(chat, "", None, {"weights": weights_of(prompt), "space": "bytes", "objective": 0.616})
+            self.event(chat, "", None, told)
         held = [""] * mock.late
         for text, logprobs, would in pieces_of(prompt):
             if count == body.get("max_tokens", 256):
@@ -147,7 +151,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(0.1 if has(prompt, "slow") else mock.pace)
         self.event(chat, "", "length" if count == body.get("max_tokens", 256) else "stop")
         if (body.get("stream_options") or {}).get("include_usage"):
-            self.data({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": count}})
+            self.data({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": count},
+                       **({} if plain else {"packllm": told})})
         self.wfile.write(b"data: [DONE]\n\n")
 
     def event(self, chat, text, finish, packllm=None):

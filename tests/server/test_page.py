@@ -157,6 +157,7 @@ class Page(unittest.TestCase):
         self.assertEqual((path, body["prompt"]), ("/v1/completions", "Once upon"))
         self.assertNotIn("messages", body)
         self.assertTrue(turn.locator(".reply .text").inner_text().startswith("Once uponThe sky"))
+        self.assertEqual(self.page.locator("#bars .value").all_inner_texts(), ["41.7\u00a0%", "58.3\u00a0%"])
 
     def test_a_member_alone(self):
         self.page.select_option("#model", "gemma-3-270m")
@@ -378,7 +379,7 @@ class Page(unittest.TestCase):
             self.assertEqual(body[name], float(given[name]))
         self.assertEqual(body["stop"], ["END", "###"])
         self.assertEqual(body["messages"][0], {"role": "system", "content": "Be brief."})
-        self.assertIn("max tokens", turn.locator(".about").inner_text())
+        self.assertIn("length limit", turn.locator(".about").inner_text())
         self.page.reload()
         self.page.wait_for_selector("#model:enabled")
         self.page.click("#open-settings")
