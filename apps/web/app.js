@@ -522,7 +522,7 @@ function addTurn(mode, asked) {
 
 function clearTurn(turn) {
     Object.assign(turn, { reply: "", shown: 0, queue: [], pieces: [], weights: [], told: {}, usage: null,
-        finish: null, chunks: 0 });
+        finish: null });
     turn.tail = document.createTextNode("");
     turn.output.replaceChildren();
     if (turn.mode === "completion") {
@@ -605,7 +605,6 @@ function takeChunk(turn, chunk) {
     }
     if (text !== "") {
         turn.waiting.remove();
-        turn.chunks++;
     }
     layPieces(turn, false);
     if (follow) {
