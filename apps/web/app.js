@@ -157,13 +157,17 @@ function showStack(stack, weights) {
 
 /* ---- shading ---- */
 
-const LEAD = 0.05; /* nats by which the largest pull must lead the next */
+const LEAD = 0.05;  /* nats by which the largest pull must lead the next */
+const SMALL = 0.01; /* of the largest weight: members below it are left out */
 
 /* The pull of a member on a piece: weight x (its log-probability - the weighted mean). The mean of the pool is
  * what the fused score would be if all agreed, so the pulls say who moved it, and sum to 0 where weights sum
- * to 1. A linear pool is moved by probabilities: weight x (p / mean - 1). */
+ * to 1. A linear pool is moved by probabilities: weight x (p / mean - 1). A member that has nearly all the
+ * weight writes alone: the others are left out. */
 function judge(piece, pool) {
-    const known = piece.members.filter((m) => isNumber(m.logprob) && isNumber(m.weight) && m.weight !== 0);
+    const largest = Math.max(...piece.members.map((m) => Math.abs(m.weight) || 0));
+    const known = piece.members.filter((m) => isNumber(m.logprob) && isNumber(m.weight) &&
+        m.weight !== 0 && Math.abs(m.weight) >= SMALL * largest);
     if (known.length < 2) {
         return { carrier: known.length === 1 ? known[0].name : null, pulls: new Map() };
     }
@@ -518,7 +522,7 @@ function addTurn(mode, asked) {
 
 function clearTurn(turn) {
     Object.assign(turn, { reply: "", shown: 0, queue: [], pieces: [], weights: [], told: {}, usage: null,
-        finish: null, chunks: 0 });
+        finish: null });
     turn.tail = document.createTextNode("");
     turn.output.replaceChildren();
     if (turn.mode === "completion") {
@@ -573,6 +577,7 @@ function addPiece(turn, piece) {
     piece.node = node;
     turn.pieces.push(piece);
     turn.output.insertBefore(node, turn.tail);
+    $("plain-note").hidden = $("plain-note").hidden && piece.verdict.pulls.size === 0;
 }
 
 function takeChunk(turn, chunk) {
@@ -600,7 +605,6 @@ function takeChunk(turn, chunk) {
     }
     if (text !== "") {
         turn.waiting.remove();
-        turn.chunks++;
     }
     layPieces(turn, false);
     if (follow) {

@@ -200,6 +200,23 @@ class Page(unittest.TestCase):
         lines = [self.style(f".piece[data-hue='{i}'] .word", "textDecorationStyle") for i in (0, 1)]
         self.assertEqual(lines, ["solid", "dotted"])
 
+    def test_shading_at_the_edges(self):
+        judge = "([members, pool]) => judge({members: members.map(([name, weight, logprob]) => " \
+                "({name, weight, logprob}))}, pool).carrier"
+        for members, pool, wanted in (
+                ([["a", 0.5, -1], ["b", 0.5, -1]], "log", None),            # agreed
+                ([["a", 0.5, -1], ["b", 0.5, -1.09]], "log", None),         # the lead is 0.045
+                ([["a", 0.5, -1], ["b", 0.5, -1.11]], "log", "a"),          # 0.055
+                ([["a", 0.9, -2], ["b", 0.1, -1]], "log", "b"),             # lighter, but it raised the piece
+                ([["a", 0.999, -2], ["b", 0.001, -1]], "log", "a"),         # as good as alone
+                ([["a", 1, -2], ["b", 0, None]], "log", "a"),               # alone
+                ([["a", 0.4, -1], ["b", 0.4, -1], ["c", 0.2, -5]], "log", None),  # two of three
+                ([["a", 0.5, -0.1], ["b", 0.5, -9]], "linear", "a"),
+                ([["a", 1, -2], ["b", 0.5, -1], ["c", -0.5, -4]], "log", "c"),  # it pushed away from less
+                ([["a", None, -2], ["b", None, -1]], "log", None),          # nothing is known
+                ([], "log", None)):
+            self.assertEqual(self.page.evaluate(judge, [members, pool]), wanted, members)
+
     def test_a_click_on_a_piece_opens_its_figures(self):
         turn = self.ask("Why is the sky blue?")
         told = list(page_mock.pieces_of("Why is the sky blue?"))
