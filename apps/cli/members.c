@@ -262,10 +262,11 @@ static int read_params(struct work *work) {
     work->params.n_gpu_layers = (int32_t)opt_int(args, OPT_N_GPU_LAYERS);
     const char *limit = opt_text(args, OPT_MEMORY_LIMIT);
     if (limit != NULL && number_bytes(limit, &work->params.memory_limit) != NUMBER_OK) {
-        return ui_fail(work->cli, EXIT_USE,
-                       "--memory-limit: '%s' is no size: a number of bytes above 0 is wanted, or one "
-                       "with K, M or G behind it, such as 8G",
-                       limit);
+        return ui_fail(
+            work->cli, EXIT_USE,
+            "--memory-limit: '%s' is no size: a number of bytes above 0 is wanted, or one "
+            "with K, M or G behind it, such as 8G",
+            limit);
     }
     work->params.progress = on_load;
     work->params.progress_data = work;
@@ -280,8 +281,7 @@ static int read_params(struct work *work) {
                      : strcmp(space, "bytes") == 0 ? PACKLLM_SPACE_BYTES
                                                    : PACKLLM_SPACE_AUTO;
     const char *drop = opt_text(args, OPT_DROP);
-    session->drop =
-        drop != NULL && strcmp(drop, "off") == 0 ? PACKLLM_DROP_OFF : PACKLLM_DROP_AUTO;
+    session->drop = drop != NULL && strcmp(drop, "off") == 0 ? PACKLLM_DROP_OFF : PACKLLM_DROP_AUTO;
     session->shrink = opt_double(args, OPT_SHRINK);
     session->tau = opt_double(args, OPT_TAU);
     session->epsilon = opt_double(args, OPT_EPSILON);

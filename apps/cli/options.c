@@ -112,8 +112,9 @@ static struct args_option options[N_OPTIONS] = {
                           .type = ARGS_TEXT,
                           .group = MEMBERS,
                           .commands = WORK,
-                          .help = "most memory the pack may take: bytes, or with K, M, G (8G); else "
-                                  "what the machine has free"},
+                          .help =
+                              "most memory the pack may take: bytes, or with K, M, G (8G); else "
+                              "what the machine has free"},
     [OPT_SPACE] = {.name = "space",
                    .argument = "SPACE",
                    .type = ARGS_CHOICE,
@@ -494,7 +495,8 @@ static const struct args_command commands[] = {
      .bit = MODELS,
      .words = "list|pull|remove|path|demo",
      .summary = "List, fetch and remove models of the cache.",
-     .details = "list: what is there. pull: fetches the models named, or the default pack. "
+     .details = "list: what is there. pull: fetches the models named, or the default pack; "
+                "ggml-vocab-gpt-2 and others are vocabularies of llama.cpp, for align. "
                 "remove: deletes models. path: prints a model's file. demo: names the default "
                 "pack."},
     {.name = "bench",

@@ -138,10 +138,10 @@ struct packllm_member_spec {
 };
 
 struct packllm_params {
-    uint32_t n_ctx;       /* context of every member, tokens; 0 = min(4096, the model's own) */
-    int32_t n_threads;    /* 0 = the machine's cores, at most 16 */
-    int32_t n_gpu_layers; /* 0 by default */
-    uint32_t n_seq;       /* histories a member may hold side by side, 4..64; 0 = 12 */
+    uint32_t n_ctx;        /* context of every member, tokens; 0 = min(4096, the model's own) */
+    int32_t n_threads;     /* 0 = the machine's cores, at most 16 */
+    int32_t n_gpu_layers;  /* 0 by default */
+    uint32_t n_seq;        /* histories a member may hold side by side, 4..64; 0 = 12 */
     uint64_t memory_limit; /* bytes the pack may take; 0 = what the machine has free */
     /* Called while members load, with member index and share 0..1; false cancels. May be NULL. */
     bool (*progress)(void *data, int member, double share);
@@ -170,7 +170,7 @@ struct packllm_memory {
     uint64_t buffers; /* logits, compute and row buffers, vocabularies */
     uint64_t tables;  /* of these the vocabularies', which members of one file share */
     uint64_t total;
-    uint32_t contexts; /* a pack: contexts that are open at once at most while its members read */
+    uint32_t contexts;  /* a pack: contexts that are open at once at most while its members read */
     uint64_t available; /* what the machine has free now; 0 = not known */
 };
 
@@ -218,14 +218,14 @@ struct packllm_session_params {
     enum packllm_weigher weigher;
     enum packllm_choose choose;
     enum packllm_drop drop; /* for exact and em; other weighers read everything */
-    double shrink;       /* kappa of the ridge toward the prior (exact, free, hedge); 0 = none */
-    double tau;          /* temperature of sim */
-    const double *fixed; /* [n_members] for PACKLLM_WEIGH_FIXED: >= 0, sum 1 (normalised) */
-    int32_t experts[3];  /* members for PACKLLM_WEIGH_DEXPERTS: base, expert, anti-expert */
-    double alpha;        /* their weights are 1, alpha, -alpha; < 0: fitted on the prompt */
-    double epsilon;      /* share of P(text) from which an end of a token is evaluated, (0, 1) */
-    int32_t display;     /* member whose tokens are chosen among; -1 = the largest weight */
-    int64_t max_tokens;  /* display tokens to generate; < 0 = until the end or a full context */
+    double shrink;          /* kappa of the ridge toward the prior (exact, free, hedge); 0 = none */
+    double tau;             /* temperature of sim */
+    const double *fixed;    /* [n_members] for PACKLLM_WEIGH_FIXED: >= 0, sum 1 (normalised) */
+    int32_t experts[3];     /* members for PACKLLM_WEIGH_DEXPERTS: base, expert, anti-expert */
+    double alpha;           /* their weights are 1, alpha, -alpha; < 0: fitted on the prompt */
+    double epsilon;         /* share of P(text) from which an end of a token is evaluated, (0, 1) */
+    int32_t display;        /* member whose tokens are chosen among; -1 = the largest weight */
+    int64_t max_tokens;     /* display tokens to generate; < 0 = until the end or a full context */
     struct packllm_sampling sampling;
     const char *const *stop; /* [n_stop] strings that end the text (not part of it) */
     size_t n_stop;
@@ -245,8 +245,8 @@ struct packllm_member_weight {
     uint64_t windows;           /* 1, or more where the prompt is longer than its context */
     uint32_t vocabulary;        /* rows of its output */
     double seconds;             /* spent evaluating the prompt */
-    uint64_t bytes; /* of the prompt that it read; what is said above is of these */
-    bool dropped;   /* it stopped reading early, and has weight 0 */
+    uint64_t bytes;             /* of the prompt that it read; what is said above is of these */
+    bool dropped;               /* it stopped reading early, and has weight 0 */
     /* dropped, else 0: most that weight on it could take off the objective, nats per byte: as estimated
      * on what it read, and at a multiplier three standard errors lower. */
     double gain_likely, gain_most;
@@ -263,14 +263,15 @@ struct packllm_weights {
     double bits_per_byte; /* of the pack on the prompt */
     double objective;     /* nats per byte, without the ridge */
     double gap;           /* certified: objective + ridge is at most this far above its minimum over
-                             the weights that the weigher may give the members that were not dropped (greedy: over all that sum to 1),
+                             the weights that the weigher may give those members that were not
+                             dropped (greedy: over all weights that sum to 1),
                              nats per byte; NAN where the weigher optimises nothing */
     unsigned passes;      /* evaluations of the objective */
     /* bayes, else NAN: of the mixture that ran from the prior along the prompt. */
     size_t dropped; /* members that stopped early: gap is over the others, error and gain_* tell */
     double gain_likely, gain_most; /* the largest of theirs */
-    double prequential;  /* its bits per byte */
-    double regret;       /* nats, in all, above the best member */
+    double prequential;            /* its bits per byte */
+    double regret;                 /* nats, in all, above the best member */
     double regret_bound; /* what the regret cannot exceed: log 1 / the best member's prior */
     size_t n_members;
     const struct packllm_member_weight *members; /* [n_members], owned by the session */

@@ -21,19 +21,19 @@ struct crowd {
     const char *text;
     size_t size, n, n_alive;
     bool windows;
-    struct score_method method; /* of all members */
+    struct score_method method;  /* of all members */
     struct score_tokens *tokens; /* [n], or NULL: in bytes */
     struct score_stretch_of of;
     struct score_stretch stretch;
-    size_t *alive;           /* [n] ascending, n_alive of them */
-    size_t *group, *work;    /* [n] scratch */
-    unsigned *stopped;       /* [n] piece after which the member stopped; PIECES: it did not */
-    bool *keep;              /* [n] scratch */
-    double *seconds;         /* [n] */
+    size_t *alive;                /* [n] ascending, n_alive of them */
+    size_t *group, *work;         /* [n] scratch */
+    unsigned *stopped;            /* [n] piece after which the member stopped; PIECES: it did not */
+    bool *keep;                   /* [n] scratch */
+    double *seconds;              /* [n] */
     double *lambda, *prior, *cap; /* [n] of the members at hand */
     struct score_outlook *outlook; /* [n] of the members at hand */
-    size_t piece[PIECES];    /* bytes */
-    unsigned n_pieces;       /* the whole text is none */
+    size_t piece[PIECES];          /* bytes */
+    unsigned n_pieces;             /* the whole text is none */
 };
 
 bool pack_is_crowd(const struct packllm_session *s, size_t size) {
@@ -106,10 +106,11 @@ static enum packllm_status read_member(struct crowd *c, size_t i, size_t size,
     struct score_tokens tokens = {0};
     enum packllm_status status = pack_cover(s, i, &cover, err);
     if (status >= 0 && c->tokens != NULL) {
-        status = score_read_tokens(cover, &s->pack->trees[i], c->text, size, 0, &tokens, &reading,
-                                   err);
+        status =
+            score_read_tokens(cover, &s->pack->trees[i], c->text, size, 0, &tokens, &reading, err);
     } else if (status >= 0) {
-        status = score_read(cover, s->pack->members[i], c->text, size, 0, c->windows, &reading, err);
+        status =
+            score_read(cover, s->pack->members[i], c->text, size, 0, c->windows, &reading, err);
     }
     if (status < 0) {
         return status;
@@ -230,8 +231,8 @@ static enum packllm_status weigh(struct crowd *c, struct score_weights *w,
         }
     }
     if (status >= 0 && c->tokens != NULL) {
-        status = score_weigh_tokens(&method, n, tokens, tokens[0].rows.n, c->size, c->lambda, w,
-                                    err);
+        status =
+            score_weigh_tokens(&method, n, tokens, tokens[0].rows.n, c->size, c->lambda, w, err);
     } else if (status >= 0) {
         status = score_weigh(&method, n, readings, c->text, c->size, c->lambda, w, err);
     }

@@ -101,8 +101,8 @@ static void sum_large(const struct packllm_member_spec *specs, size_t n,
     for (size_t k = 0; k < n_open; k++) {
         size_t largest = n;
         for (size_t i = 0; i < n; i++) {
-            if (!open[i] && (largest == n || context_bytes(&members[i]) >
-                                                 context_bytes(&members[largest]))) {
+            if (!open[i] &&
+                (largest == n || context_bytes(&members[i]) > context_bytes(&members[largest]))) {
                 largest = i;
             }
         }

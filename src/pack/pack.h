@@ -98,7 +98,8 @@ enum packllm_status pack_read_bytes(struct packllm_session *s, const char *text,
                                     struct score_weights *w, struct packllm_error *err);
 void pack_drop_readings(struct packllm_session *s);
 void pack_give_back(struct packllm_session *s, size_t member); /* its context */
-void pack_keep_best(struct packllm_session *s); /* closes the worst reader's, if there are too many */
+void pack_keep_best(
+    struct packllm_session *s); /* closes the worst reader's, if there are too many */
 void pack_keep_weighted(struct packllm_session *s);
 /* E_MEMORY: more members have weight than contexts fit into the limit on memory. */
 enum packllm_status pack_check_room(const struct packllm_session *s, struct packllm_error *err);

@@ -125,10 +125,9 @@ enum packllm_status packllm_session_open(struct packllm_session **out_session,
     s->seconds_before = alloc_zero(n, sizeof *s->seconds_before);
     s->why = alloc_zero(n, sizeof *s->why);
     if (s->covers == NULL || s->readings == NULL || s->lambda == NULL || s->dropped == NULL ||
-        s->nearness == NULL ||
-        s->member_weights == NULL || s->member_stats == NULL || s->member_scores == NULL ||
-        s->forwards_before == NULL || s->tokens_before == NULL || s->seconds_before == NULL ||
-        s->why == NULL) {
+        s->nearness == NULL || s->member_weights == NULL || s->member_stats == NULL ||
+        s->member_scores == NULL || s->forwards_before == NULL || s->tokens_before == NULL ||
+        s->seconds_before == NULL || s->why == NULL) {
         status = fail_memory(err, n * 64);
     }
     if (status >= 0) {
@@ -303,6 +302,24 @@ enum packllm_status packllm_session_weigh(struct packllm_session *s, const char 
     return read_prompt(s, text, size, true, err);
 }
 
+/* Canonical tokens of the prompt, also of a member that stopped reading it. */
+static enum packllm_status prompt_tokens(const struct packllm_session *s, size_t i,
+                                         const char *text, size_t size, uint64_t *out,
+                                         struct packllm_error *err) {
+    *out = s->weights.members[i].tokens;
+    if (s->dropped[i].after == 0) {
+        return PACKLLM_OK;
+    }
+    size_t n = 0, room = size + 16;
+    int32_t *tokens = alloc_array(room, sizeof *tokens);
+    enum packllm_status status =
+        tokens != NULL ? member_tokenize(s->pack->members[i], text, size, tokens, room, &n, err)
+                       : fail_memory(err, room * sizeof *tokens);
+    base_free(tokens);
+    *out = n;
+    return status;
+}
+
 enum packllm_status packllm_session_prompt(struct packllm_session *s, const char *text, size_t size,
                                            struct packllm_error *err) {
     enum packllm_status status = read_prompt(s, text, size, false, err);
@@ -320,11 +337,14 @@ enum packllm_status packllm_session_prompt(struct packllm_session *s, const char
     if (s->params.display >= 0) {
         s->display = (size_t)s->params.display;
     }
-    for (size_t i = 0; i < s->pack->n; i++) {
+    for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
         pack_count_from_here(s, i);
-        s->tokens_before[i] = s->weights.members[i].tokens;
+        status = prompt_tokens(s, i, text, size, &s->tokens_before[i], err);
     }
-    s->prompt_tokens = s->weights.members[s->display].tokens;
+    if (status < 0) {
+        return status;
+    }
+    s->prompt_tokens = s->tokens_before[s->display];
     buf_cut(&s->text, 0);
     buf_cut(&s->prompt, 0);
     if (!buf_add(&s->prompt, text, size)) {

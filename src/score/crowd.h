@@ -14,8 +14,7 @@ struct score_stretch {
     /* The mean loss on positions low..high-1 of the n members member[n] as a problem: n, eval, ctx and
      * order. finish frees what begin made. */
     enum packllm_status (*begin)(void *data, size_t n, const size_t *member, size_t low,
-                                 size_t high, struct solve_problem *out,
-                                 struct packllm_error *err);
+                                 size_t high, struct solve_problem *out, struct packllm_error *err);
     void (*finish)(void *data, struct solve_problem *problem);
 };
 

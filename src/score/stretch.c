@@ -74,10 +74,8 @@ static enum packllm_status begin_tokens(const struct score_stretch_of *of, size_
         return status;
     }
     part->rows = rows;
-    *out = (struct solve_problem){.n = n,
-                                  .eval = fuse_tokens_objective,
-                                  .ctx = &part->tokens,
-                                  .order = part->tokens.order};
+    *out = (struct solve_problem){
+        .n = n, .eval = fuse_tokens_objective, .ctx = &part->tokens, .order = part->tokens.order};
     return PACKLLM_OK;
 }
 

@@ -208,16 +208,15 @@ static void within_tolerance_in_bytes(void **state) {
 static void within_tolerance_in_tokens(void **state) {
     (void)state;
     for (uint64_t seed = 101; seed < 101 + CASES; seed++) {
-        case_of(seed, PACKLLM_SPACE_TOKENS,
-                seed % 4 == 0 ? PACKLLM_POOL_LINEAR : PACKLLM_POOL_LOG);
+        case_of(seed, PACKLLM_SPACE_TOKENS, seed % 4 == 0 ? PACKLLM_POOL_LINEAR : PACKLLM_POOL_LOG);
     }
 }
 
 static void others_read_everything(void **state) {
     (void)state;
     static char text[PROMPT];
-    static const enum packllm_weigher weighers[] = {
-        PACKLLM_WEIGH_SIM, PACKLLM_WEIGH_UNIFORM, PACKLLM_WEIGH_TOP1, PACKLLM_WEIGH_FREE};
+    static const enum packllm_weigher weighers[] = {PACKLLM_WEIGH_SIM, PACKLLM_WEIGH_UNIFORM,
+                                                    PACKLLM_WEIGH_TOP1, PACKLLM_WEIGH_FREE};
     struct field fields[MEMBERS];
     struct packllm_session_params p = packllm_session_params_default();
     set_members(5, fields, MEMBERS);
