@@ -55,9 +55,8 @@ class Crowd(Program):
         self.assertNotIn("dropped", out)
 
     def test_a_reply_and_token_space(self):
-        text = self.pack.read_text().split("[dreams]")
-        rest = text[1].split("\n", 2)[2]
-        self.pack.write_text(text[0] + rest)  # those that are left share a vocabulary
+        text = self.pack.read_text()
+        self.pack.write_text(text[:text.index("[xs]")] + text[text.index("[a1]"):])  # one vocabulary, contexts that hold it
         drop, full = self.weigh(), self.weigh("--drop", "off")
         self.assertEqual(drop["space"], "tokens")
         self.assertGreater(drop["dropped"], 0)
