@@ -18,6 +18,9 @@ static void weigh_json(struct buf *out, const struct packllm_weights *weights) {
     json_key_double(&json, "error", weights->error);
     json_key_uint(&json, "passes", weights->passes);
     json_key_text(&json, "certifies", packllm_weigher_certifies(weights->weigher));
+    json_key_uint(&json, "dropped", weights->dropped);
+    json_key_double(&json, "gain_likely", weights->gain_likely);
+    json_key_double(&json, "gain_most", weights->gain_most);
     if (weights->weigher == PACKLLM_WEIGH_BAYES) {
         json_key_double(&json, "prequential", weights->prequential);
         json_key_double(&json, "regret", weights->regret);
@@ -36,6 +39,13 @@ static void weigh_json(struct buf *out, const struct packllm_weights *weights) {
         json_key_uint(&json, "tokens", member->tokens);
         json_key_uint(&json, "vocabulary", member->vocabulary);
         json_key_uint(&json, "windows", member->windows);
+        json_key_uint(&json, "bytes", member->bytes);
+        json_key(&json, "dropped");
+        json_bool(&json, member->dropped);
+        if (member->dropped) {
+            json_key_double(&json, "gain_likely", member->gain_likely);
+            json_key_double(&json, "gain_most", member->gain_most);
+        }
         json_key_double(&json, "seconds", member->seconds);
         json_end_object(&json);
     }

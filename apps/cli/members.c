@@ -296,6 +296,14 @@ static int read_params(struct work *work) {
     work->params.n_ctx = (uint32_t)opt_int(args, OPT_CTX_SIZE);
     work->params.n_threads = (int32_t)opt_int(args, OPT_THREADS);
     work->params.n_gpu_layers = (int32_t)opt_int(args, OPT_N_GPU_LAYERS);
+    const char *limit = opt_text(args, OPT_MEMORY_LIMIT);
+    if (limit != NULL && number_bytes(limit, &work->params.memory_limit) != NUMBER_OK) {
+        return ui_fail(
+            work->cli, EXIT_USE,
+            "--memory-limit: '%s' is no size: a number of bytes above 0 is wanted, or one "
+            "with K, M or G behind it, such as 8G",
+            limit);
+    }
     work->params.progress = on_load;
     work->params.progress_data = work;
     if (opt_set(args, OPT_VERBOSE)) {
@@ -308,6 +316,8 @@ static int read_params(struct work *work) {
     session->space = strcmp(space, "tokens") == 0  ? PACKLLM_SPACE_TOKENS
                      : strcmp(space, "bytes") == 0 ? PACKLLM_SPACE_BYTES
                                                    : PACKLLM_SPACE_AUTO;
+    const char *drop = opt_text(args, OPT_DROP);
+    session->drop = drop != NULL && strcmp(drop, "off") == 0 ? PACKLLM_DROP_OFF : PACKLLM_DROP_AUTO;
     session->shrink = opt_double(args, OPT_SHRINK);
     session->tau = opt_double(args, OPT_TAU);
     session->epsilon = opt_double(args, OPT_EPSILON);
@@ -347,6 +357,7 @@ static int print_memory(struct work *work) {
         json_init(&json, &out);
         json_begin_object(&json);
         memory_json(&json, &total);
+        json_key_uint(&json, "contexts", total.contexts);
         json_key(&json, "available");
         if (total.available > 0) {
             json_uint(&json, total.available);

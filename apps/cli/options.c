@@ -109,6 +109,14 @@ static struct args_option options[N_OPTIONS] = {
                     .group = MEMBERS,
                     .commands = WORK,
                     .help = "print how much memory the pack would take, and stop"},
+    [OPT_MEMORY_LIMIT] = {.name = "memory-limit",
+                          .argument = "SIZE",
+                          .type = ARGS_TEXT,
+                          .group = MEMBERS,
+                          .commands = WORK,
+                          .help =
+                              "most memory the pack may take: bytes, or with K, M, G (8G); else "
+                              "what the machine has free"},
     [OPT_SPACE] = {.name = "space",
                    .argument = "SPACE",
                    .type = ARGS_CHOICE,
@@ -139,6 +147,15 @@ static struct args_option options[N_OPTIONS] = {
                          "their sum is free, too; em, bayes: of the linear pool; hedge: a mixture "
                          "of pool and members that runs along a scored text; fixed:0.7,0.3 gives "
                          "them; dexperts:BASE,EXPERT,ANTI[,ALPHA]: a base steered by two others"},
+    [OPT_DROP] = {.name = "drop",
+                  .argument = "WHEN",
+                  .type = ARGS_CHOICE,
+                  .choices = "auto|off",
+                  .initial = "auto",
+                  .group = FUSION,
+                  .commands = RUN | WEIGH | BENCH,
+                  .help = "auto: in a pack of 16 members and more, those that cannot earn weight "
+                          "(exact, em) stop reading the prompt early; off: all read all of it"},
     [OPT_SHRINK] = {.name = "shrink",
                     .argument = "K",
                     .type = ARGS_DOUBLE,
@@ -514,7 +531,8 @@ static const struct args_command commands[] = {
      .bit = MODELS,
      .words = "list|pull|remove|path|demo",
      .summary = "List, fetch and remove models of the cache.",
-     .details = "list: what is there. pull: fetches the models named, or the default pack. "
+     .details = "list: what is there. pull: fetches the models named, or the default pack; "
+                "ggml-vocab-gpt-2 and others are vocabularies of llama.cpp, for align. "
                 "remove: deletes models. path: prints a model's file. demo: names the default "
                 "pack."},
     {.name = "bench",

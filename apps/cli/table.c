@@ -45,14 +45,20 @@ void table_weights(struct buf *out, const struct packllm_weights *weights, int f
         name = widest(name, weights->members[i].name);
     }
     add_head(out, name, fd);
-    (void)buf_printf(out, "  %9s  %10s  %7s\n", "bits/byte", "perplexity", "tokens");
+    bool some = weights->dropped > 0;
+    (void)buf_printf(out, "  %9s  %10s  %7s%s\n", "bits/byte", "perplexity", "tokens",
+                     some ? "  dropped at" : "");
     for (size_t i = 0; i < weights->n_members; i++) {
         const struct packllm_member_weight *member = &weights->members[i];
         tty_pad(out, member->name, name);
         add_weight(out, member->weight, fd);
         add_number(out, 9, 4, member->bits_per_byte);
         add_number(out, 10, 2, member->perplexity);
-        (void)buf_printf(out, "  %7llu\n", (unsigned long long)member->tokens);
+        (void)buf_printf(out, "  %7llu", (unsigned long long)member->tokens);
+        if (member->dropped) {
+            (void)buf_printf(out, "  %10llu", (unsigned long long)member->bytes);
+        }
+        (void)buf_add_text(out, "\n");
     }
     tty_pad(out, "pack", name);
     (void)buf_printf(out, "  %6s", packllm_weigher_name(weights->weigher));
@@ -69,6 +75,15 @@ void table_weights(struct buf *out, const struct packllm_weights *weights, int f
         (void)buf_printf(out, ", %.4f bits/byte running", weights->prequential);
     }
     (void)buf_printf(out, ", read in %.2f s\n", weights->seconds_evaluate);
+    if (some) {
+        (void)buf_printf(out,
+                         "%zu of %zu members stopped reading early, their figures are of the bytes "
+                         "they read;\nby these each could take off %.4f bits/byte at most, %.4f "
+                         "three standard errors up\n",
+                         weights->dropped, weights->n_members,
+                         weights->gain_likely * 1.4426950408889634,
+                         weights->gain_most * 1.4426950408889634);
+    }
     for (size_t i = 0; i < weights->n_members; i++) {
         const struct packllm_member_weight *member = &weights->members[i];
         if (member->windows > 1) {
@@ -147,6 +162,10 @@ void table_memory(struct buf *out, const struct work *work, const struct packllm
         memory_row(out, name, work->specs[i].name, &members[i]);
     }
     memory_row(out, name, "pack", total);
+    if (total->contexts < work->n) {
+        (void)buf_printf(out, "at most %u contexts are open at once while the members read\n",
+                         (unsigned)total->contexts);
+    }
     if (total->available > 0) {
         char text[NUMBER_TEXT];
         number_size(text, total->available);

@@ -110,6 +110,37 @@ enum number_result number_double(const char *text, double *out_value) {
     return NUMBER_OK;
 }
 
+enum number_result number_bytes(const char *text, uint64_t *out_bytes) {
+    static const char units[] = "KMGT";
+    char number[NUMBER_TEXT];
+    double value = 0, scale = 1;
+    size_t size = strcspn(text, "KMGTkmgtBb");
+    const char *rest = text + size;
+    if (size >= sizeof number) {
+        return NUMBER_NOT;
+    }
+    memcpy(number, text, size);
+    number[size] = '\0';
+    for (size_t i = 0; i < sizeof units - 1; i++) {
+        if (*rest == units[i] || *rest == units[i] + ('a' - 'A')) {
+            scale = ldexp(1, 10 * (int)(i + 1));
+            rest++;
+            rest += *rest == 'i' && (rest[1] == 'B' || rest[1] == 'b') ? 1 : 0;
+            break;
+        }
+    }
+    rest += *rest == 'B' || *rest == 'b' ? 1 : 0;
+    enum number_result result = *rest == '\0' ? number_double(number, &value) : NUMBER_NOT;
+    if (result != NUMBER_OK) {
+        return result;
+    }
+    if (!(value * scale >= 1 && value * scale < ldexp(1, 62))) {
+        return NUMBER_RANGE;
+    }
+    *out_bytes = (uint64_t)(value * scale);
+    return NUMBER_OK;
+}
+
 void number_shortest(char out_text[NUMBER_TEXT], double value) {
     /* %g drops trailing zeros and 15 digits always survive, so this finds the shortest form. */
     for (int precision = 15; precision <= 17; precision++) {

@@ -22,6 +22,9 @@ enum number_result number_double(const char *text, double *out_value);
 /* The fewest digits that read back as the same double; value must be finite. */
 void number_shortest(char out_text[NUMBER_TEXT], double value);
 
+/* "1536", "1.5K", "8G", "8GiB": bytes above 0, in powers of 1024. */
+enum number_result number_bytes(const char *text, uint64_t *out_bytes);
+
 /* 1536 -> "1.5 KiB". */
 void number_size(char out_text[NUMBER_TEXT], uint64_t bytes);
 

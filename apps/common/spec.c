@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "base/alloc.h"
@@ -47,6 +48,26 @@ static enum packllm_status range(const char *where, const char *key, const char 
                 wanted);
 }
 
+/* Behind the last colon of FILE:SCALE stands a number that is none: nan, inf, 1e999. */
+static bool no_scale(const char *colon) {
+    static const char *const words[] = {"nan", "inf", "infinity"};
+    double number;
+    if (colon == NULL) {
+        return false;
+    }
+    const char *text = colon + 1;
+    if (number_double(text, &number) == NUMBER_RANGE) {
+        return true;
+    }
+    text += *text == '-' || *text == '+' ? 1 : 0;
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (strcasecmp(text, words[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum packllm_status read_setting(struct spec *spec, const char *where, enum setting setting,
                                         const char *key, const char *value,
                                         struct packllm_error *err) {
@@ -88,7 +109,7 @@ static enum packllm_status read_setting(struct spec *spec, const char *where, en
         const char *colon = strrchr(value, ':');
         bool scaled = colon != NULL && number_double(colon + 1, &number) == NUMBER_OK;
         size_t size = scaled ? (size_t)(colon - value) : strlen(value);
-        if (size == 0 || (scaled && fabs(number) > 1e6)) {
+        if (size == 0 || (scaled && fabs(number) > 1e6) || (!scaled && no_scale(colon))) {
             return range(where, key, value, "an adapter's file, FILE or FILE:SCALE,", err);
         }
         base_free(spec->lora);

@@ -103,6 +103,8 @@ enum packllm_weigher {
 };
 /* What the members are fused in. auto: tokens where all members share a vocabulary, else bytes. */
 enum packllm_space { PACKLLM_SPACE_AUTO, PACKLLM_SPACE_BYTES, PACKLLM_SPACE_TOKENS };
+/* auto: a large pack's members stop reading a prompt early where they cannot earn weight. */
+enum packllm_drop { PACKLLM_DROP_AUTO, PACKLLM_DROP_OFF };
 enum packllm_choose { PACKLLM_CHOOSE_TOKENS, PACKLLM_CHOOSE_BYTES };
 enum packllm_finish {
     PACKLLM_FINISH_NONE,
@@ -140,10 +142,11 @@ struct packllm_member_spec {
 };
 
 struct packllm_params {
-    uint32_t n_ctx;       /* context of every member, tokens; 0 = min(4096, the model's own) */
-    int32_t n_threads;    /* 0 = the machine's cores, at most 16 */
-    int32_t n_gpu_layers; /* 0 by default */
-    uint32_t n_seq;       /* histories a member may hold side by side, 4..64; 0 = 12 */
+    uint32_t n_ctx;        /* context of every member, tokens; 0 = min(4096, the model's own) */
+    int32_t n_threads;     /* 0 = the machine's cores, at most 16 */
+    int32_t n_gpu_layers;  /* 0 by default */
+    uint32_t n_seq;        /* histories a member may hold side by side, 4..64; 0 = 12 */
+    uint64_t memory_limit; /* bytes the pack may take; 0 = what the machine has free */
     uint32_t n_parallel; /* sessions that threads may drive at the same time, 1..16; 1 by default */
     /* Called while members load, with member index and share 0..1; false cancels. May be NULL. */
     bool (*progress)(void *data, int member, double share);
@@ -161,10 +164,10 @@ struct packllm_member_info {
     const char *chat_template; /* its name in llama.cpp's list; "own" where only the file's text is
                                   known; "plain": it has none, and is likely no chat model */
     const char *chat_warning;  /* why it is plain, for people; NULL: nothing to say */
-    uint32_t n_vocab;        /* rows of its output, tokens */
-    uint32_t n_ctx;          /* context, tokens */
-    uint32_t n_ctx_train;    /* context it was trained with, tokens */
-    uint64_t bytes_weights;  /* size of its weights, bytes */
+    uint32_t n_vocab;          /* rows of its output, tokens */
+    uint32_t n_ctx;            /* context, tokens */
+    uint32_t n_ctx_train;      /* context it was trained with, tokens */
+    uint64_t bytes_weights;    /* size of its weights, bytes */
 };
 
 /* An estimate before anything is loaded, bytes. */
@@ -173,7 +176,9 @@ struct packllm_memory {
     uint64_t adapter; /* of these the adapters' */
     uint64_t kv;      /* KV caches at full context */
     uint64_t buffers; /* logits, compute and row buffers, vocabularies */
+    uint64_t tables;  /* of these the vocabularies', which members of one file share */
     uint64_t total;
+    uint32_t contexts;  /* a pack: contexts that are open at once at most while its members read */
     uint64_t available; /* what the machine has free now; 0 = not known */
 };
 
@@ -220,14 +225,15 @@ struct packllm_session_params {
     enum packllm_pool pool;
     enum packllm_weigher weigher;
     enum packllm_choose choose;
-    double shrink;       /* kappa of the ridge toward the prior (exact, free, hedge); 0 = none */
-    double tau;          /* temperature of sim */
-    const double *fixed; /* [n_members] for PACKLLM_WEIGH_FIXED: >= 0, sum 1 (normalised) */
-    int32_t experts[3];  /* members for PACKLLM_WEIGH_DEXPERTS: base, expert, anti-expert */
-    double alpha;        /* their weights are 1, alpha, -alpha; < 0: fitted on the prompt */
-    double epsilon;      /* share of P(text) from which an end of a token is evaluated, (0, 1) */
-    int32_t display;     /* member whose tokens are chosen among; -1 = the largest weight */
-    int64_t max_tokens;  /* display tokens to generate; < 0 = until the end or a full context */
+    enum packllm_drop drop; /* for exact and em; other weighers read everything */
+    double shrink;          /* kappa of the ridge toward the prior (exact, free, hedge); 0 = none */
+    double tau;             /* temperature of sim */
+    const double *fixed;    /* [n_members] for PACKLLM_WEIGH_FIXED: >= 0, sum 1 (normalised) */
+    int32_t experts[3];     /* members for PACKLLM_WEIGH_DEXPERTS: base, expert, anti-expert */
+    double alpha;           /* their weights are 1, alpha, -alpha; < 0: fitted on the prompt */
+    double epsilon;         /* share of P(text) from which an end of a token is evaluated, (0, 1) */
+    int32_t display;        /* member whose tokens are chosen among; -1 = the largest weight */
+    int64_t max_tokens;     /* display tokens to generate; < 0 = until the end or a full context */
     struct packllm_sampling sampling;
     const char *const *stop; /* [n_stop] strings that end the text (not part of it) */
     size_t n_stop;
@@ -251,6 +257,11 @@ struct packllm_member_weight {
     uint64_t windows;           /* 1, or more where the prompt is longer than its context */
     uint32_t vocabulary;        /* rows of its output */
     double seconds;             /* spent evaluating the prompt */
+    uint64_t bytes;             /* of the prompt that it read; what is said above is of these */
+    bool dropped;               /* it stopped reading early, and has weight 0 */
+    /* dropped, else 0: most that weight on it could take off the objective, nats per byte: as estimated
+     * on what it read, and at a multiplier three standard errors lower. */
+    double gain_likely, gain_most;
 };
 
 struct packllm_weights {
@@ -264,12 +275,15 @@ struct packllm_weights {
     double bits_per_byte; /* of the pack on the prompt */
     double objective;     /* nats per byte, without the ridge */
     double gap;           /* certified: objective + ridge is at most this far above its minimum over
-                             the weights that the weigher may give (greedy: over all that sum to 1),
+                             the weights that the weigher may give those members that were not
+                             dropped (greedy: over all weights that sum to 1),
                              nats per byte; NAN where the weigher optimises nothing */
     unsigned passes;      /* evaluations of the objective */
     /* bayes, else NAN: of the mixture that ran from the prior along the prompt. */
-    double prequential;  /* its bits per byte */
-    double regret;       /* nats, in all, above the best member */
+    size_t dropped; /* members that stopped early: gap is over the others, error and gain_* tell */
+    double gain_likely, gain_most; /* the largest of theirs */
+    double prequential;            /* its bits per byte */
+    double regret;                 /* nats, in all, above the best member */
     double regret_bound; /* what the regret cannot exceed: log 1 / the best member's prior */
     size_t n_members;
     const struct packllm_member_weight *members; /* [n_members], owned by the session */

@@ -40,13 +40,16 @@ void member_facts_memory(const struct member_facts *f, struct packllm_memory *ou
     buffers += scores > chunk * row ? scores : chunk * row; /* its graph, which reuses memory */
     buffers += chunk * (4 * f->n_ff + 8 * (uint64_t)f->n_embd) * 4; /* activations */
     buffers += 24 * f->n_parallel * row; /* rows kept by the covers above */
-    buffers += (uint64_t)f->n_vocab * (120 + 48) + 8 * f->vocabulary; /* libllama's tables, ours */
+    /* libllama's tables, ours */
+    const uint64_t tables = (uint64_t)f->n_vocab * (120 + 48) + 8 * f->vocabulary;
+    buffers += tables;
     buffers += (uint64_t)8 << 20; /* graphs, threads, libraries */
     *out = (struct packllm_memory){
         .weights = f->weights,
         .adapter = f->adapter,
         .kv = cells * f->kv_cell + f->n_seq * f->state,
         .buffers = buffers,
+        .tables = tables,
         .available = available(),
     };
     out->total = out->weights + out->kv + out->buffers;

@@ -321,7 +321,8 @@ static enum packllm_status read_and_weigh(struct packllm_session *s, struct pack
         }
         if (status >= 0 && n > 0) {
             s->readings[i].nll_model = reading_of(chat, i, turn[0])->nll_model;
-            pack_keep_best(s, i + 1);
+            s->readings[i].bytes = reading_of(chat, i, turn[0])->bytes;
+            pack_keep_best(s);
         }
     }
     if (status >= 0) {
@@ -375,6 +376,7 @@ static enum packllm_status prompt_chat(struct packllm_session *s,
     pack_chat_close(s->chat);
     s->chat = chat;
     pack_drop_readings(s);
+    memset(s->dropped, 0, s->pack->n * sizeof *s->dropped);
     status = read_and_weigh(s, err);
     if (status < 0) {
         return status;

@@ -8,8 +8,8 @@
 #include "base/alloc.h"
 #include "base/status.h"
 
-/* Contexts of members that wait: while the members read, and where their weight came out as 0. */
-enum { COVERS_READ = 4, COVERS_IDLE = 4 };
+/* Packs of so many members keep all their contexts. */
+enum { COVERS_IDLE = 4 };
 
 static void on_progress(void *data, double share) {
     struct packllm_session *s = data;
@@ -44,22 +44,27 @@ enum packllm_status pack_cover(struct packllm_session *s, size_t member, struct 
     return status;
 }
 
-static void give_back(struct packllm_session *s, size_t member) {
+void pack_give_back(struct packllm_session *s, size_t member) {
     cover_close(s->covers[member]);
     s->covers[member] = NULL;
 }
 
-void pack_keep_best(struct packllm_session *s, size_t n_read) {
+/* Nats per byte of what the member has read; without a reading it is the first to go. */
+static double loss(const struct packllm_session *s, size_t i) {
+    const struct score_reading *r = &s->readings[i];
+    return r->bytes > 0 ? r->nll_model / (double)r->bytes : HUGE_VAL;
+}
+
+void pack_keep_best(struct packllm_session *s) {
     size_t open = 0, worst = 0;
-    for (size_t i = 0; i < n_read; i++) {
+    for (size_t i = 0; i < s->pack->n; i++) {
         if (s->covers[i] != NULL) {
-            bool worse = s->readings[i].nll_model > s->readings[worst].nll_model;
-            worst = open == 0 || worse ? i : worst;
+            worst = open == 0 || loss(s, i) > loss(s, worst) ? i : worst;
             open++;
         }
     }
-    if (open > COVERS_READ) {
-        give_back(s, worst);
+    if (open > s->pack->n_contexts) {
+        pack_give_back(s, worst);
     }
 }
 
@@ -87,7 +92,7 @@ enum packllm_status pack_read_bytes(struct packllm_session *s, const char *text,
         }
         readings[i] = &s->readings[i];
         if (status >= 0) {
-            pack_keep_best(s, i + 1);
+            pack_keep_best(s);
         }
     }
     if (status >= 0) {
@@ -135,9 +140,23 @@ enum packllm_status pack_context_error(const struct packllm_session *s, const ch
 void pack_keep_weighted(struct packllm_session *s) {
     for (size_t i = 0; s->pack->n > COVERS_IDLE && i < s->pack->n; i++) {
         if (s->lambda[i] == 0.0) {
-            give_back(s, i);
+            pack_give_back(s, i);
         }
     }
+}
+
+enum packllm_status pack_check_room(const struct packllm_session *s, struct packllm_error *err) {
+    size_t with = 0;
+    for (size_t i = 0; i < s->pack->n; i++) {
+        with += s->lambda[i] != 0.0;
+    }
+    if (with <= s->pack->n_writing) {
+        return PACKLLM_OK;
+    }
+    return fail(err, PACKLLM_E_MEMORY, PACKLLM_NO_MEMBER,
+                "%zu members have weight, and %zu contexts fit into the memory that the pack may "
+                "use: allow more (--memory-limit), or take a smaller context (-c)",
+                with, s->pack->n_writing);
 }
 
 void pack_count_from_here(struct packllm_session *s, size_t i) {
@@ -159,7 +178,7 @@ enum packllm_status pack_read_again(struct packllm_session *s, size_t i,
         status = status >= 0 ? cover_walk(cover, NULL, NULL, err) : status;
     }
     if (status < 0) {
-        give_back(s, i);
+        pack_give_back(s, i);
         return status;
     }
     pack_count_from_here(s, i);

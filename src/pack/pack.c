@@ -93,41 +93,108 @@ static bool same_model(const struct packllm_member_spec *a, const struct packllm
     return strcmp(a->path, b->path) == 0 && a->n_gpu_layers == b->n_gpu_layers;
 }
 
+/* Packs of so many members keep all their contexts; larger ones a few while they read. */
+enum { SMALL = 4, READING = 12 };
+
+/* What one more open context takes. */
+static uint64_t context_bytes(const struct packllm_memory *one) {
+    return one->kv + one->buffers - one->tables + one->adapter;
+}
+
+/* The n_open largest contexts are open; weights and vocabularies of all files are there once. */
+static void sum_large(const struct packllm_member_spec *specs, size_t n,
+                      const struct packllm_memory *members, size_t n_open, bool *open,
+                      struct packllm_memory *total) {
+    for (size_t k = 0; k < n_open; k++) {
+        size_t largest = n;
+        for (size_t i = 0; i < n; i++) {
+            if (!open[i] &&
+                (largest == n || context_bytes(&members[i]) > context_bytes(&members[largest]))) {
+                largest = i;
+            }
+        }
+        open[largest] = true;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct packllm_memory *one = &members[i];
+        bool again = false;
+        for (size_t k = 0; k < i && !again; k++) {
+            again = same_model(&specs[i], &specs[k]);
+        }
+        total->weights += (again ? 0 : one->weights - one->adapter) + (open[i] ? one->adapter : 0);
+        total->tables += again ? 0 : one->tables;
+        total->buffers += (again ? 0 : one->tables) + (open[i] ? one->buffers - one->tables : 0);
+        total->adapter += open[i] ? one->adapter : 0;
+        total->kv += open[i] ? one->kv : 0;
+    }
+    total->total = total->weights + total->kv + total->buffers;
+}
+
+/* What the pack takes at its peak while its members read, and with how many contexts that is: all of a
+ * small pack, else as many as fit, two at least and READING + 1 at most. */
+static enum packllm_status sum_memory(const struct packllm_member_spec *specs, size_t n,
+                                      const struct packllm_memory *members, uint64_t limit,
+                                      struct packllm_memory *out, struct packllm_error *err) {
+    size_t n_open = n <= SMALL ? n : n <= READING + 1 ? n : READING + 1;
+    for (;; n_open--) {
+        struct packllm_memory total = {.available = members[0].available,
+                                       .contexts = (uint32_t)n_open};
+        bool *open = alloc_zero(n, sizeof *open);
+        if (open == NULL) {
+            return fail_memory(err, n);
+        }
+        sum_large(specs, n, members, n_open, open, &total);
+        base_free(open);
+        if (n <= SMALL || n_open <= 2 || limit == 0 || total.total <= limit) {
+            *out = total;
+            return PACKLLM_OK;
+        }
+    }
+}
+
+static uint64_t limit_of(const struct packllm_params *params, uint64_t available) {
+    bool asked = params->memory_limit > 0 && (available == 0 || params->memory_limit < available);
+    return asked ? params->memory_limit : available;
+}
+
 enum packllm_status packllm_pack_memory(const struct packllm_member_spec *specs, size_t n,
                                         const struct packllm_params *params,
                                         struct packllm_memory *out_total,
                                         struct packllm_memory *out_members,
                                         struct packllm_error *err) {
     struct packllm_params checked;
-    struct packllm_memory total = {0};
     enum packllm_status status = check_params(params, &checked, err);
     if (status >= 0) {
         status = check_specs(specs, n, err);
     }
+    if (status < 0) {
+        return status;
+    }
+    struct packllm_memory total = {0}, *members = alloc_zero(n, sizeof *members);
+    if (members == NULL) {
+        return fail_memory(err, n * sizeof *members);
+    }
     for (size_t i = 0; i < n && status >= 0; i++) {
-        struct packllm_memory one;
-        status = member_llama_memory(&specs[i], (int)i, &checked, &one, err);
-        if (status < 0) {
-            break;
-        }
-        /* The weights of a file are there once, whoever uses them. */
-        for (size_t k = 0; k < i; k++) {
+        status = member_llama_memory(&specs[i], (int)i, &checked, &members[i], err);
+    }
+    if (status >= 0) {
+        uint64_t limit = limit_of(&checked, members[0].available);
+        status = sum_memory(specs, n, members, limit, &total, err);
+    }
+    for (size_t i = 0; i < n && status >= 0 && out_members != NULL; i++) {
+        out_members[i] = members[i];
+        for (size_t k = 0; k < i; k++) { /* what a file holds is there once, whoever uses it */
             if (same_model(&specs[i], &specs[k])) {
-                one.total -= one.weights - one.adapter;
-                one.weights = one.adapter;
+                out_members[i].weights = members[i].adapter;
+                out_members[i].buffers -= members[i].tables;
+                out_members[i].tables = 0;
+                out_members[i].total =
+                    out_members[i].weights + out_members[i].kv + out_members[i].buffers;
                 break;
             }
         }
-        total.adapter += one.adapter;
-        total.weights += one.weights;
-        total.kv += one.kv;
-        total.buffers += one.buffers;
-        total.total += one.total;
-        total.available = one.available;
-        if (out_members != NULL) {
-            out_members[i] = one;
-        }
     }
+    base_free(members);
     if (status >= 0) {
         *out_total = total;
     }
@@ -227,14 +294,20 @@ enum packllm_status packllm_pack_open(struct packllm_pack **out_pack,
     if (status >= 0) {
         status = packllm_pack_memory(specs, n, &checked, &memory, NULL, err);
     }
-    if (status >= 0 && memory.available > 0 && memory.total > memory.available) {
+    uint64_t limit = status >= 0 ? limit_of(&checked, memory.available) : 0;
+    if (status >= 0 && limit > 0 && memory.total > limit) {
         status = fail(err, PACKLLM_E_MEMORY, PACKLLM_NO_MEMBER,
-                      "the pack needs about %.0f MiB and %.0f MiB are free: use fewer or smaller "
+                      "the pack needs about %.0f MiB and %.0f MiB are %s: use fewer or smaller "
                       "members, or a smaller context (-c)",
-                      (double)memory.total / 1048576.0, (double)memory.available / 1048576.0);
+                      (double)memory.total / 1048576.0, (double)limit / 1048576.0,
+                      limit == checked.memory_limit ? "allowed (--memory-limit)" : "free");
     }
     if (status >= 0) {
         status = allocate(&pack, n, &checked, err);
+    }
+    if (status >= 0) {
+        pack->n_contexts = n <= SMALL ? n : memory.contexts - 1;
+        pack->n_writing = checked.memory_limit > 0 ? memory.contexts : n;
     }
     for (size_t i = 0; i < n && status >= 0; i++) {
         struct member *member = NULL;
@@ -265,6 +338,8 @@ enum packllm_status packllm_pack_open_own(struct packllm_pack **out_pack,
     }
     for (size_t i = 0; i < n && status >= 0; i++) {
         struct member *member = NULL;
+        pack->n_contexts = n <= SMALL ? n : READING;
+        pack->n_writing = n;
         status = member_own_open(&member, &members[i], (int)i, &checked, err);
         if (status >= 0) {
             status = take(pack, member, 1.0, 1.0, err);

@@ -24,9 +24,17 @@ struct packllm_pack {
     struct prefix_tree *trees; /* [n] */
     double *prior, *cap;       /* [n] prior sums to 1 */
     struct packllm_params params;
+    size_t n_contexts;        /* that stay open while the members read; one more is, for the next */
+    size_t n_writing;         /* that may be open while text is written */
     struct member_gate *gate; /* of the threads that drive sessions; NULL: one thread does */
     char **domain;            /* [n] paths, or NULL */
     struct cbtm *cbtm;        /* of them, once it is asked for */
+};
+
+/* A member that stopped reading early. */
+struct pack_dropped {
+    size_t after;        /* bytes; 0: it did not stop */
+    double likely, most; /* see struct packllm_member_weight */
 };
 
 struct packllm_session {
@@ -39,6 +47,7 @@ struct packllm_session {
     struct cover **covers;          /* [n] opened when first needed */
     struct score_reading *readings; /* [n] of the prompt */
     double *lambda;                 /* [n] */
+    struct pack_dropped *dropped;   /* [n] */
     double *nearness;               /* [n] weights of cbtm */
     struct packllm_weights weights;
     struct packllm_member_weight *member_weights; /* [n] */
@@ -52,8 +61,8 @@ struct packllm_session {
     size_t display; /* member whose tokens are chosen among */
     struct sampler *sampler;
     struct stopper *stopper;
-    bool stops_more; /* it has a string beside the session's */
-    struct chat *chat; /* the conversation, or NULL: the timeline began with a text */
+    bool stops_more;        /* it has a string beside the session's */
+    struct chat *chat;      /* the conversation, or NULL: the timeline began with a text */
     struct buf prompt;      /* the text that the timeline began with */
     struct buf text;        /* what was generated, held text included */
     size_t emitted;         /* bytes of it given out */
@@ -113,8 +122,17 @@ enum packllm_status pack_read_bytes(struct packllm_session *s, const char *text,
                                     size_t weighed, size_t from, bool windows,
                                     struct score_weights *w, struct packllm_error *err);
 void pack_drop_readings(struct packllm_session *s);
-void pack_keep_best(struct packllm_session *s, size_t n_read); /* members 0..n_read-1 have read */
+void pack_give_back(struct packllm_session *s, size_t member); /* its context */
+void pack_keep_best(
+    struct packllm_session *s); /* closes the worst reader's, if there are too many */
 void pack_keep_weighted(struct packllm_session *s);
+/* E_MEMORY: more members have weight than contexts fit into the limit on memory. */
+enum packllm_status pack_check_room(const struct packllm_session *s, struct packllm_error *err);
+/* crowd.c. Whether members stop reading early; then readings, lambda, dropped and *w, in either space. */
+bool pack_is_crowd(const struct packllm_session *s, size_t size);
+enum packllm_status pack_read_crowd(struct packllm_session *s, const char *text, size_t size,
+                                    bool windows, struct score_weights *w,
+                                    struct packllm_error *err);
 enum packllm_status pack_context_error(const struct packllm_session *s, const char *text,
                                        size_t size, struct packllm_error *err); /* E_CONTEXT */
 void pack_count_from_here(struct packllm_session *s, size_t i); /* forwards and seconds */

@@ -16,6 +16,7 @@ struct packllm_session_params packllm_session_params_default(void) {
         .pool = PACKLLM_POOL_LOG,
         .weigher = PACKLLM_WEIGH_EXACT,
         .choose = PACKLLM_CHOOSE_TOKENS,
+        .drop = PACKLLM_DROP_AUTO,
         .shrink = 1.0,
         .tau = 1.0,
         .epsilon = 0.003,
@@ -35,8 +36,9 @@ struct packllm_session_params packllm_session_params_default(void) {
 static enum packllm_status check_params(const struct packllm_session_params *p, size_t n,
                                         struct packllm_error *err) {
     if (packllm_pool_name(p->pool) == NULL || (unsigned)p->choose > PACKLLM_CHOOSE_BYTES ||
-        (unsigned)p->space > PACKLLM_SPACE_TOKENS) {
-        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "space, pool or choose is no known one");
+        (unsigned)p->space > PACKLLM_SPACE_TOKENS || (unsigned)p->drop > PACKLLM_DROP_OFF) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                    "space, pool, drop or choose is no known one");
     }
     enum packllm_status status = pack_check_weigher(p, n, true, err);
     if (status < 0) {
@@ -114,6 +116,7 @@ enum packllm_status packllm_session_open(struct packllm_session **out_session,
     s->covers = alloc_zero(n, sizeof(struct cover *));
     s->readings = alloc_zero(n, sizeof *s->readings);
     s->lambda = alloc_zero(n, sizeof *s->lambda);
+    s->dropped = alloc_zero(n, sizeof *s->dropped);
     s->nearness = alloc_zero(n, sizeof *s->nearness);
     s->member_weights = alloc_zero(n, sizeof *s->member_weights);
     s->member_stats = alloc_zero(n, sizeof *s->member_stats);
@@ -122,10 +125,10 @@ enum packllm_status packllm_session_open(struct packllm_session **out_session,
     s->tokens_before = alloc_zero(n, sizeof *s->tokens_before);
     s->seconds_before = alloc_zero(n, sizeof *s->seconds_before);
     s->why = alloc_zero(n, sizeof *s->why);
-    if (s->covers == NULL || s->readings == NULL || s->lambda == NULL || s->nearness == NULL ||
-        s->member_weights == NULL || s->member_stats == NULL || s->member_scores == NULL ||
-        s->forwards_before == NULL || s->tokens_before == NULL || s->seconds_before == NULL ||
-        s->why == NULL) {
+    if (s->covers == NULL || s->readings == NULL || s->lambda == NULL || s->dropped == NULL ||
+        s->nearness == NULL || s->member_weights == NULL || s->member_stats == NULL ||
+        s->member_scores == NULL || s->forwards_before == NULL || s->tokens_before == NULL ||
+        s->seconds_before == NULL || s->why == NULL) {
         status = fail_memory(err, n * 64);
     }
     if (status >= 0) {
@@ -180,6 +183,7 @@ void packllm_session_close(struct packllm_session *s) {
     base_free(s->covers);
     base_free(s->readings);
     base_free(s->lambda);
+    base_free(s->dropped);
     base_free(s->nearness);
     base_free(s->member_weights);
     base_free(s->member_stats);
@@ -207,11 +211,17 @@ enum packllm_status pack_check_utf8(const char *text, size_t size, struct packll
 
 void pack_fill_weights(struct packllm_session *s, size_t size, const struct score_weights *w,
                        double evaluate) {
+    size_t dropped = 0;
+    double likely = 0.0, most = 0.0;
     for (size_t i = 0; i < s->pack->n; i++) {
         const struct score_reading *r = &s->readings[i];
         const struct member *m = s->pack->members[i];
+        const struct pack_dropped *d = &s->dropped[i];
         double tokens = r->whole.tokens > 0 ? (double)r->whole.tokens : 1.0;
-        double bits = MATH_BITS_PER_NAT / (double)size;
+        double bits = MATH_BITS_PER_NAT / (double)r->bytes;
+        dropped += d->after > 0;
+        likely = d->likely > likely ? d->likely : likely;
+        most = d->most > most ? d->most : most;
         s->member_weights[i] =
             (struct packllm_member_weight){.name = m->name,
                                            .weight = s->lambda[i],
@@ -221,7 +231,11 @@ void pack_fill_weights(struct packllm_session *s, size_t size, const struct scor
                                            .tokens = r->whole.tokens,
                                            .windows = r->windows,
                                            .vocabulary = m->table.n,
-                                           .seconds = r->seconds};
+                                           .seconds = r->seconds,
+                                           .bytes = r->bytes,
+                                           .dropped = d->after > 0,
+                                           .gain_likely = d->likely,
+                                           .gain_most = d->most};
     }
     s->weights = (struct packllm_weights){.space = s->in_tokens ? "tokens" : "bytes",
                                           .error = w->error,
@@ -233,6 +247,9 @@ void pack_fill_weights(struct packllm_session *s, size_t size, const struct scor
                                           .objective = w->objective,
                                           .gap = w->gap,
                                           .passes = w->passes,
+                                          .dropped = dropped,
+                                          .gain_likely = likely,
+                                          .gain_most = most,
                                           .prequential = w->prequential * MATH_BITS_PER_NAT,
                                           .regret = w->regret,
                                           .regret_bound = w->regret_bound,
@@ -262,15 +279,19 @@ static enum packllm_status read_prompt(struct packllm_session *s, const char *te
     pack_drop_readings(s);
     pack_chat_close(s->chat);
     s->chat = NULL;
+    memset(s->dropped, 0, s->pack->n * sizeof *s->dropped);
     s->in_tokens = s->may_use_tokens;
+    bool crowd = pack_is_crowd(s, size);
     if (s->in_tokens) {
-        status = pack_read_tokens(s, text, size, &w, err);
+        status = crowd ? pack_read_crowd(s, text, size, windows, &w, err)
+                       : pack_read_tokens(s, text, size, &w, err);
         /* Where nobody asked for tokens, a text that needs windows is read in bytes. */
         s->in_tokens =
             !(status == PACKLLM_E_CONTEXT && windows && s->params.space == PACKLLM_SPACE_AUTO);
     }
     if (!s->in_tokens) {
-        status = pack_read_bytes(s, text, size, size, 0, windows, &w, err);
+        status = crowd ? pack_read_crowd(s, text, size, windows, &w, err)
+                       : pack_read_bytes(s, text, size, size, 0, windows, &w, err);
     }
     double evaluate = score_clock() - start - w.seconds;
     if (status < 0) {
@@ -292,11 +313,30 @@ enum packllm_status packllm_session_weigh(struct packllm_session *s, const char 
     return status;
 }
 
+/* Canonical tokens of the prompt, also of a member that stopped reading it. */
+static enum packllm_status prompt_tokens(const struct packllm_session *s, size_t i,
+                                         const char *text, size_t size, uint64_t *out,
+                                         struct packllm_error *err) {
+    *out = s->weights.members[i].tokens;
+    if (s->dropped[i].after == 0) {
+        return PACKLLM_OK;
+    }
+    size_t n = 0, room = size + 16;
+    int32_t *tokens = alloc_array(room, sizeof *tokens);
+    enum packllm_status status =
+        tokens != NULL ? member_tokenize(s->pack->members[i], text, size, tokens, room, &n, err)
+                       : fail_memory(err, room * sizeof *tokens);
+    base_free(tokens);
+    *out = n;
+    return status;
+}
+
 enum packllm_status packllm_session_prompt(struct packllm_session *s, const char *text, size_t size,
                                            struct packllm_error *err) {
     member_gate_enter(s->pack->gate);
     enum packllm_status status = read_prompt(s, text, size, false, err);
     member_gate_leave(s->pack->gate);
+    status = status < 0 ? status : pack_check_room(s, err);
     if (status >= 0) {
         status = pack_stop_strings(s, NULL, err);
     }
@@ -304,10 +344,10 @@ enum packllm_status packllm_session_prompt(struct packllm_session *s, const char
         return status;
     }
     pack_choose_display(s);
-    for (size_t i = 0; i < s->pack->n; i++) {
-        s->tokens_before[i] = s->weights.members[i].tokens;
+    for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
+        status = prompt_tokens(s, i, text, size, &s->tokens_before[i], err);
     }
-    return pack_begin_reply(s, text, size, s->tokens_before[s->display], err);
+    return status < 0 ? status : pack_begin_reply(s, text, size, s->tokens_before[s->display], err);
 }
 
 enum packllm_status pack_stop_strings(struct packllm_session *s, const char *more,

@@ -79,7 +79,7 @@ static enum packllm_status read_all(struct packllm_session *s, const char *text,
                                        &s->readings[i], err);
         }
         if (status >= 0) {
-            pack_keep_best(s, i + 1);
+            pack_keep_best(s);
         }
     }
     if (status < 0) {

@@ -43,13 +43,22 @@ class Pack(Program):
 
     @without_models
     def test_a_pack_that_does_not_fit_is_refused_with_numbers(self):
-        one = self.good_json("weigh", "--memory", "-m", STORIES)
-        many = 4096
-        if one["available"] is None or many * (one["kv"] + one["buffers"]) < one["available"]:
-            self.skipTest("this machine has room for %d members" % many)
-        path = self.write("".join("[m%d]\nmodel = %s\n" % (i, STORIES.resolve()) for i in range(many)))
-        error = self.bad(1, "weigh", "-p", ONCE, "--pack", path, says=["MiB", "free", "fewer"])
-        self.assertRegex(error, r"needs about \d+ MiB and \d+ MiB are free")
+        path = self.write("".join("[m%d]\nmodel = %s\n" % (i, STORIES.resolve()) for i in range(4)))
+        error = self.bad(1, "weigh", "-p", ONCE, "--pack", path, "--memory-limit", "10M", says=["MiB", "fewer"])
+        self.assertRegex(error, r"needs about \d+ MiB and 10 MiB are allowed")
+
+    @without_models
+    def test_members_that_cannot_be_a_pack(self):
+        stories = STORIES.resolve()
+        self.bad(2, "weigh", "-p", "x", "--pack", self.write("[a]\nmodel = %s\ncap = 0.4\n[b]\nmodel = %s\ncap = 0.5\n"
+                                                             % (stories, stories)), says=["caps sum to 0.9", "do not fit"])
+        self.bad(2, "weigh", "-p", "x", "--pack", self.write("[a]\nmodel = %s\n" % stories), "-m", "%s,name=a" % XS,
+                 says="two members are called 'a'")
+        for prior in "0", "-1", "nan", "inf", "":
+            self.refused("[a]\nmodel = %s\nprior = %s\n[b]\nmodel = %s\nprior = %s\n" % (stories, prior, stories, prior),
+                         ":3:", "prior", "above 0")
+        for scale in "nan", "-nan", "inf", "-INF", "infinity", "1e999", "2e6":
+            self.refused("[a]\nmodel = %s\nlora = %s:%s\n" % (stories, stories, scale), ":3:", "FILE:SCALE")
 
     def test_what_is_wrong_is_named(self):
         self.bad(1, "weigh", "-p", "x", "--pack", self.folder / "no.ini", says=["no.ini", "No such file"])

@@ -272,6 +272,57 @@ class Fetch(unittest.TestCase):
         lines = self.run_script("list").stdout.splitlines()
         self.assertEqual([line.split("\t")[0] for line in lines], ["smollm2-135m", "gemma-3-270m"])
 
+    # ---- vocabularies of llama.cpp ----
+
+    NAME = "ggml-vocab-gpt-2"
+
+    def vocabulary(self):
+        """A real one out of a filled cache; skips with the reason where there is none."""
+        prefix = os.environ.get("PACKLLM_LLAMA_PREFIX", "")
+        path = pathlib.Path(prefix) / "share" / "llama" / "vocab" / (self.NAME + ".gguf")
+        if not prefix or not path.is_file():
+            self.skipTest("libllama was not built from source here, so no cache holds its vocabularies")
+        return path
+
+    def test_a_vocabulary_comes_out_of_a_filled_cache_without_a_download(self):
+        real = self.vocabulary()
+        inside = self.cache / "llama" / "some" / "share" / "llama" / "vocab"
+        inside.mkdir(parents=True)
+        shutil.copy(real, inside / real.name)
+        for _ in range(2):  # the second time it is there
+            done = self.run_script("pull", self.NAME)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(self.model(real.name).read_bytes(), real.read_bytes())
+        self.assertEqual(self.calls(), [])
+        self.model(real.name).write_bytes(b"damaged")
+        self.assertEqual(self.run_script("pull", self.NAME).returncode, 0)
+        self.assertEqual(self.model(real.name).read_bytes(), real.read_bytes())
+
+    def test_a_damaged_vocabulary_is_not_taken(self):
+        inside = self.cache / "llama" / "some" / "share" / "llama" / "vocab"
+        inside.mkdir(parents=True)
+        (inside / (self.NAME + ".gguf")).write_bytes(b"GGUF and nothing more")
+        self.how("llama-cpp-python==0.3.36", "nothing")
+        (self.root / "llama-cpp-python==0.3.36.whl").write_bytes(b"")
+        done = self.run_script("pull", self.NAME)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("wrong checksum", done.stderr)
+        self.assert_nothing_half_done()
+        self.assertEqual(self.calls(), ["llama-cpp-python==0.3.36"])
+
+    def test_unknown_vocabularies_are_named(self):
+        done = self.run_script("pull", "ggml-vocab-gpt-3")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("'ggml-vocab-gpt-3'", done.stderr)
+        self.assertIn("ggml-vocab-gpt-2", done.stderr)
+
+    def test_the_source_package_is_pinned_as_the_library_is(self):
+        build = (SCRIPT.parent / "build-llama.sh").read_text()
+        fetch = SCRIPT.read_text()
+        for pin in ("832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e", "0.3.36"):
+            self.assertIn(pin, build)
+            self.assertIn(pin, fetch)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -84,12 +84,42 @@ static void sizes(void **state) {
     }
 }
 
+static void sizes_read(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t bytes; /* 0: refused */
+    } cases[] = {{"1", 1},
+                 {"1536", 1536},
+                 {"1.5K", 1536},
+                 {"1.5 K", 0},
+                 {"8G", 8ULL << 30},
+                 {"8GiB", 8ULL << 30},
+                 {"8gb", 8ULL << 30},
+                 {"2T", 2ULL << 40},
+                 {"100B", 100},
+                 {"", 0},
+                 {"G", 0},
+                 {"0", 0},
+                 {"-1G", 0},
+                 {"1GG", 0},
+                 {"1Gi", 0},
+                 {"nan", 0},
+                 {"1e30", 0},
+                 {"8X", 0},
+                 {"1e3M", 1000ULL << 20}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        uint64_t bytes = 0;
+        enum number_result result = number_bytes(cases[i].text, &bytes);
+        assert_true((result == NUMBER_OK) == (cases[i].bytes > 0));
+        assert_true(bytes == cases[i].bytes);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(refused),
-        cmocka_unit_test(ranges),
-        cmocka_unit_test(round_trip),
-        cmocka_unit_test(sizes),
+        cmocka_unit_test(refused), cmocka_unit_test(ranges),     cmocka_unit_test(round_trip),
+        cmocka_unit_test(sizes),   cmocka_unit_test(sizes_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
