@@ -159,6 +159,7 @@ enum packllm_status packllm_session_score(struct packllm_session *s, const char 
     if (status >= 0) {
         score.bytes = size - p.context_bytes;
         score.context_bytes = p.context_bytes;
+        score.reference = -1;
         score.n_members = n;
         score.members = s->member_scores;
         score.seconds_solve = w.seconds;
