@@ -218,7 +218,8 @@ static int read_mapping(struct work *work) {
     session->mass = (enum packllm_mass)index_of(opt_text(args, OPT_MASS), mass_name);
     session->align_cache = work->cli->folder.data;
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
-        if (session->space != PACKLLM_SPACE_TOKENS && opt_set(args, options[i])) {
+        if (session->space != PACKLLM_SPACE_TOKENS &&
+            value(work, options[i])->source == ARGS_FLAGS) {
             ui_warn(work->cli, "--%s does nothing without --space tokens",
                     args->table->options[options[i]].name);
             break;
