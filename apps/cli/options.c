@@ -179,8 +179,9 @@ static struct args_option options[N_OPTIONS] = {
                   .initial = "text",
                   .group = MAPPING,
                   .commands = WORK,
-                  .help = "what members with another vocabulary read: the text in their own tokens, "
-                          "or the tokens that stand for the reference's (the paper's way)"},
+                  .help =
+                      "what members with another vocabulary read: the text in their own tokens, "
+                      "or the tokens that stand for the reference's (the paper's way)"},
     [OPT_MASS] = {.name = "mass",
                   .argument = "WHOSE",
                   .type = ARGS_CHOICE,

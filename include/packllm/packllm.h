@@ -394,7 +394,7 @@ struct packllm_score {
     double bits_per_byte;          /* of the pack */
     uint64_t resyncs;
     uint64_t jensen_violations; /* bytes with NLL(pool) > sum lambda NLL: a bug if not 0 */
-    int32_t reference; /* as in packllm_weights */
+    int32_t reference;          /* as in packllm_weights */
     size_t n_members;
     const struct packllm_member_score *members; /* owned by the session */
     double next[PACKLLM_EVENTS];                /* fused, sums to 1; zeros unless asked for */

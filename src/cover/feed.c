@@ -102,10 +102,11 @@ static enum packllm_status given_nodes(struct cover *c, const int32_t *tokens, s
     c->n_chain = 1;
     c->size = c->known = node->at;
     if (node->n_tokens > c->member->n_ctx) {
-        return fail(err, PACKLLM_E_CONTEXT, c->member->index,
-                    "the text is %u of the reference's tokens, and member '%s' has a context of %u; "
-                    "shorten the text or ask for a larger context (-c)",
-                    (unsigned)node->n_tokens, c->member->name, (unsigned)c->member->n_ctx);
+        return fail(
+            err, PACKLLM_E_CONTEXT, c->member->index,
+            "the text is %u of the reference's tokens, and member '%s' has a context of %u; "
+            "shorten the text or ask for a larger context (-c)",
+            (unsigned)node->n_tokens, c->member->name, (unsigned)c->member->n_ctx);
     }
     struct cover_node *const targets[] = {c->root, node};
     return lane_evaluate(c, targets + (c->root == node), c->root == node ? 1 : 2, err);

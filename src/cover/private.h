@@ -24,9 +24,9 @@ struct cover_node {
     uint32_t n_tokens;          /* length of the history */
     uint8_t valid;              /* enum node_valid */
     bool wanted;                /* its row is to be evaluated */
-    bool sliced;           /* slices stand for the row, to the end of the text or of all mass */
-    bool on_chain;         /* part of the canonical tokenisation of the known text */
-    size_t place;          /* 1 + the first place it stands for while cover_read_places runs, or 0 */
+    bool sliced;   /* slices stand for the row, to the end of the text or of all mass */
+    bool on_chain; /* part of the canonical tokenisation of the known text */
+    size_t place;  /* 1 + the first place it stands for while cover_read_places runs, or 0 */
     struct cover_row *row; /* or NULL: never evaluated, or given back */
     uint32_t first_slice, n_slices;
     double end; /* mass of END */
@@ -84,8 +84,8 @@ struct cover {
     void *progress_data;
     cover_token_fn on_token; /* while cover_read_tokens runs */
     void *on_token_data;
-    bool tokens_only; /* no ends are opened */
-    bool given;       /* histories of given tokens: no text, `at` counts them */
+    bool tokens_only;        /* no ends are opened */
+    bool given;              /* histories of given tokens: no text, `at` counts them */
     cover_place_fn on_place; /* while cover_read_places or cover_read_given runs */
     void *on_place_data;
     const size_t *places; /* [n_places] bytes of the caller's text */

@@ -84,8 +84,8 @@ static enum packllm_status make_map(struct packllm_session *s, size_t i,
     };
     s->progressing = (int)i;
     member->space_prefix = false; /* tokens are bytes from the middle of a text */
-    enum packllm_status status = align_cached(&map, &request, s->params.align_cache, &cached,
-                                              warning, sizeof warning, err);
+    enum packllm_status status =
+        align_cached(&map, &request, s->params.align_cache, &cached, warning, sizeof warning, err);
     member->space_prefix = prefix;
     if (status >= 0) {
         status = score_map_init(&s->mapped.maps[i], &s->pack->trees[r], &s->pack->trees[i], map.to,

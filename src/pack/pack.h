@@ -31,13 +31,13 @@ struct packllm_pack {
 /* Fusing in the tokens of a reference, which not all members share. */
 struct pack_mapped {
     bool on;
-    size_t reference;         /* of the text at hand */
-    bool made;                /* maps stand, and are of: */
+    size_t reference; /* of the text at hand */
+    bool made;        /* maps stand, and are of: */
     size_t made_for;
-    bool *shares;             /* [n] has the reference's vocabulary: no map */
-    struct score_map *maps;   /* [n] empty until needed */
-    float **mass;             /* [n] a row over the reference's tokens while text is written, or NULL */
-    double **block;           /* [n] */
+    bool *shares;           /* [n] has the reference's vocabulary: no map */
+    struct score_map *maps; /* [n] empty until needed */
+    float **mass;   /* [n] a row over the reference's tokens while text is written, or NULL */
+    double **block; /* [n] */
 };
 
 struct packllm_session {

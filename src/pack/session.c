@@ -238,26 +238,25 @@ static void fill_weights(struct packllm_session *s, size_t size, const struct sc
                                            .vocabulary = m->table.n,
                                            .seconds = r->seconds};
     }
-    s->weights = (struct packllm_weights){.space = s->in_tokens ? "tokens" : "bytes",
-                                          .reference = s->in_tokens && s->mapped.on
-                                                           ? (int32_t)s->mapped.reference
-                                                           : -1,
-                                          .error = w->error,
-                                          .pool = s->params.pool,
-                                          .weigher = s->params.weigher,
-                                          .shrink = s->params.shrink,
-                                          .bytes = size,
-                                          .bits_per_byte = w->objective * MATH_BITS_PER_NAT,
-                                          .objective = w->objective,
-                                          .gap = w->gap,
-                                          .passes = w->passes,
-                                          .prequential = w->prequential * MATH_BITS_PER_NAT,
-                                          .regret = w->regret,
-                                          .regret_bound = w->regret_bound,
-                                          .n_members = s->pack->n,
-                                          .members = s->member_weights,
-                                          .seconds_evaluate = evaluate,
-                                          .seconds_solve = w->seconds};
+    s->weights = (struct packllm_weights){
+        .space = s->in_tokens ? "tokens" : "bytes",
+        .reference = s->in_tokens && s->mapped.on ? (int32_t)s->mapped.reference : -1,
+        .error = w->error,
+        .pool = s->params.pool,
+        .weigher = s->params.weigher,
+        .shrink = s->params.shrink,
+        .bytes = size,
+        .bits_per_byte = w->objective * MATH_BITS_PER_NAT,
+        .objective = w->objective,
+        .gap = w->gap,
+        .passes = w->passes,
+        .prequential = w->prequential * MATH_BITS_PER_NAT,
+        .regret = w->regret,
+        .regret_bound = w->regret_bound,
+        .n_members = s->pack->n,
+        .members = s->member_weights,
+        .seconds_evaluate = evaluate,
+        .seconds_solve = w->seconds};
 }
 
 static enum packllm_status read_prompt(struct packllm_session *s, const char *text, size_t size,

@@ -6,10 +6,10 @@
 #include "score/tokens.h"
 
 struct score_map {
-    uint32_t n;      /* text tokens of the reference, by rank; END is event n */
-    uint32_t *from;  /* [n] rank of the member's token, UINT32_MAX: none */
-    float *share;    /* [n] of that token's mass */
-    int32_t *to;     /* [n_ids] by the reference's ids what a translated text is made of, -1: nothing */
+    uint32_t n;     /* text tokens of the reference, by rank; END is event n */
+    uint32_t *from; /* [n] rank of the member's token, UINT32_MAX: none */
+    float *share;   /* [n] of that token's mass */
+    int32_t *to; /* [n_ids] by the reference's ids what a translated text is made of, -1: nothing */
     uint32_t n_ids;
     bool whole; /* the vocabularies are the same but for their numbers: rows pass as they are */
     bool paper;

@@ -100,7 +100,8 @@ static void test_other_numbers_alone_change_nothing(void **state) {
             params.seed = seed * 2 + i;
             fakes[i] = fake_open(FAKE_NESTED, &params);
         }
-        struct packllm_own_member plain[] = {fake_member(fakes[0], "a"), fake_member(fakes[1], "b")};
+        struct packllm_own_member plain[] = {fake_member(fakes[0], "a"),
+                                             fake_member(fakes[1], "b")};
         struct packllm_own_member other[] = {plain[0], turn(&turned, fakes[1], "b")};
         struct packllm_pack *packs[] = {open_pack(seed, plain, 2), open_pack(seed, other, 2)};
         size_t size = fake_text(&rng, text, TEXT, false);
@@ -145,8 +146,8 @@ static void test_other_numbers_alone_change_nothing(void **state) {
                        "way %d: weight %.15g %.15g, model %.15g %.15g, score %.15g %.15g", k,
                        weight[k], weight[0], model[k], model[0], scores[k], scores[0]);
             /* Where a choice is not canonical, a member that is fed the text reads other tokens. */
-            CHECK_CASE(seed, k == 1 || strcmp(written[k], written[0]) == 0, "'%s' and '%s'", written[k],
-                       written[0]);
+            CHECK_CASE(seed, k == 1 || strcmp(written[k], written[0]) == 0, "'%s' and '%s'",
+                       written[k], written[0]);
         }
         for (int i = 0; i < 2; i++) {
             packllm_pack_close(packs[i]);
@@ -332,8 +333,7 @@ static void test_what_is_written_is_the_mapped_rows_likeliest(void **state) {
                     }
                     h.n_fed = 1 + (size_t)m;
                 }
-                int32_t want =
-                    likeliest(&w.own[0], w.fakes[1], &w.own[1], h.fed, h.n_fed, &h.utf8);
+                int32_t want = likeliest(&w.own[0], w.fakes[1], &w.own[1], h.fed, h.n_fed, &h.utf8);
                 status = packllm_session_step(s, &piece, &err);
                 CHECK_CASE(seed, status >= 0, "%s", err.message);
                 int32_t got = packllm_session_finish(s) == PACKLLM_FINISH_END ? -1 : piece.token;
@@ -374,10 +374,9 @@ static void test_what_follows_changes_nothing_before(void **state) {
                 q.context_bytes = (size_t)n;
                 n += snprintf(more + n, sizeof more - (size_t)n, "%s",
                               k == 0 ? "thing abcd" : "in the an er");
-                CHECK_CASE(seed,
-                           packllm_session_score(s, more, (size_t)n, &q, &score, &err) ==
-                               PACKLLM_OK,
-                           "%s", err.message);
+                CHECK_CASE(
+                    seed, packllm_session_score(s, more, (size_t)n, &q, &score, &err) == PACKLLM_OK,
+                    "%s", err.message);
                 reference[k] = score.reference;
                 for (int i = 0; i < MEMBERS; i++) {
                     weight[k][i] = score.members[i].weight;
@@ -423,8 +422,8 @@ static void test_wrong_use_is_refused(void **state) {
 
 static void test_a_map_without_tokens_is_refused(void **state) {
     (void)state;
-    static const struct packllm_own_token letters[] = {
-        {.bytes = "</s>", .size = 4, .end = true}, {.bytes = "x", .size = 1}};
+    static const struct packllm_own_token letters[] = {{.bytes = "</s>", .size = 4, .end = true},
+                                                       {.bytes = "x", .size = 1}};
     struct fake *fake = fake_open(FAKE_LACKING, NULL);
     struct packllm_own_member other = fake_member(fake, "a");
     struct packllm_own_token q[] = {letters[0], {.bytes = "q", .size = 1}};
