@@ -110,6 +110,8 @@ int work_weigher(struct work *work);
 int work_experts(struct work *work);
 /* members.c: a member's name or its number from 0; option is what an error names. */
 int work_member(struct work *work, const char *option, const char *name, int32_t *out);
+/* "reference" (a member, -1: none) and how the others meet its tokens. */
+void mapping_json(struct json *json, const struct work *work, int32_t reference);
 
 /* ---- table.c: tables for people ---- */
 

@@ -254,6 +254,7 @@ static void score_json(struct buf *out, const struct score *score) {
     struct json json;
     json_init(&json, out);
     json_begin_object(&json);
+    mapping_json(&json, score->work, score->windows[0].score.reference);
     json_key_text(&json, "pool", packllm_pool_name(params->pool));
     json_key_text(&json, "weights", packllm_weigher_name(params->weigher));
     json_key_uint(&json, "bytes", total->bytes);

@@ -3,11 +3,13 @@
 
 #include "cli.h"
 
-static void weigh_json(struct buf *out, const struct packllm_weights *weights) {
+static void weigh_json(struct buf *out, const struct work *work,
+                       const struct packllm_weights *weights) {
     struct json json;
     json_init(&json, out);
     json_begin_object(&json);
     json_key_text(&json, "space", weights->space);
+    mapping_json(&json, work, weights->reference);
     json_key_text(&json, "pool", packllm_pool_name(weights->pool));
     json_key_text(&json, "weights", packllm_weigher_name(weights->weigher));
     json_key_double(&json, "shrink", weights->shrink);
@@ -74,7 +76,7 @@ static int weigh(struct work *work, const struct buf *text) {
     buf_init(&out, RESULT_CEILING);
     int code;
     if (work->cli->json) {
-        weigh_json(&out, &weights);
+        weigh_json(&out, work, &weights);
         code = output_json(work->cli, &out);
     } else {
         table_weights(&out, &weights, STDOUT_FILENO);

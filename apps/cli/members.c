@@ -193,6 +193,55 @@ static int read_display(struct work *work) {
                         : work_member(work, "--tokenizer", name, &work->session_params.display);
 }
 
+static int index_of(const char *text, const char *(*name)(int i)) {
+    int i = 0;
+    while (name(i) != NULL && strcmp(name(i), text) != 0) {
+        i++;
+    }
+    return name(i) != NULL ? i : 0;
+}
+static const char *align_name(int i) {
+    return packllm_align_name((enum packllm_align)i);
+}
+static const char *feed_name(int i) {
+    return packllm_feed_name((enum packllm_feed)i);
+}
+static const char *mass_name(int i) {
+    return packllm_mass_name((enum packllm_mass)i);
+}
+
+/* How members that share no vocabulary meet in tokens. */
+static int read_mapping(struct work *work) {
+    const struct args *args = &work->cli->args;
+    struct packllm_session_params *session = &work->session_params;
+    const enum option options[] = {OPT_ALIGN, OPT_FEED, OPT_MASS, OPT_REFERENCE};
+    const char *reference = value(work, OPT_REFERENCE)->text;
+    session->align = (enum packllm_align)index_of(opt_text(args, OPT_ALIGN), align_name);
+    session->feed = (enum packllm_feed)index_of(opt_text(args, OPT_FEED), feed_name);
+    session->mass = (enum packllm_mass)index_of(opt_text(args, OPT_MASS), mass_name);
+    session->align_cache = work->cli->folder.data;
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        if (session->space != PACKLLM_SPACE_TOKENS &&
+            value(work, options[i])->source == ARGS_FLAGS) {
+            ui_warn(work->cli, "--%s does nothing without --space tokens",
+                    args->table->options[options[i]].name);
+            break;
+        }
+    }
+    return reference == NULL || strcmp(reference, "auto") == 0
+               ? EXIT_FINE
+               : work_member(work, "--reference", reference, &session->reference);
+}
+
+void mapping_json(struct json *json, const struct work *work, int32_t reference) {
+    if (reference >= 0) {
+        json_key_text(json, "reference", work->specs[reference].name);
+        json_key_text(json, "align", packllm_align_name(work->session_params.align));
+        json_key_text(json, "feed", packllm_feed_name(work->session_params.feed));
+        json_key_text(json, "mass", packllm_mass_name(work->session_params.mass));
+    }
+}
+
 static void read_sampling(struct work *work) {
     const struct args *args = &work->cli->args;
     struct packllm_sampling *sampling = &work->session_params.sampling;
@@ -425,6 +474,9 @@ int work_begin(struct work *work, struct cli *cli, struct buf *text, bool *out_g
     }
     if (code == EXIT_FINE) {
         code = read_display(work);
+    }
+    if (code == EXIT_FINE) {
+        code = read_mapping(work);
     }
     if (code == EXIT_FINE) {
         code = work_experts(work);

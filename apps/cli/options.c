@@ -28,7 +28,7 @@ static const char PROMPT[] = "Prompt";
 static const char SAMPLING[] = "Sampling (on the display member's tokens, as llama.cpp means it)";
 static const char SCORING[] = "Scoring";
 static const char MEASURING[] = "Measuring";
-static const char MAPPING[] = "Mapping";
+static const char MAPPING[] = "Mapping (with --space tokens, of members that share no vocabulary)";
 static const char OUTPUT[] = "Output";
 
 #define LATER(wide, narrow, kinds)                                                                 \
@@ -125,7 +125,7 @@ static struct args_option options[N_OPTIONS] = {
                    .group = FUSION,
                    .commands = WORK,
                    .help = "what the members are fused in; auto: their tokens where all share a "
-                           "vocabulary, else bytes"},
+                           "vocabulary, else bytes; tokens: of others a reference's, see Mapping"},
     [OPT_POOL] = {.name = "pool",
                   .argument = "POOL",
                   .type = ARGS_CHOICE,
@@ -186,13 +186,38 @@ static struct args_option options[N_OPTIONS] = {
                    .choices = "exact|first|mined",
                    .initial = "mined",
                    .group = MAPPING,
-                   .commands = ALIGN,
-                   .help = "exact: a token of the same bytes; first: else the first token of those "
-                           "bytes in B's own tokenisation; mined: else the token of B at the "
-                           "smallest edit distance over bytes, the lowest id of several"},
-    [OPT_ALIGN_LATER] = LATER("align", NULL, WORK),
-    [OPT_FEED] = LATER("feed", NULL, WORK),
-    [OPT_REFERENCE] = LATER("reference", NULL, WORK),
+                   .commands = WORK | ALIGN,
+                   .help = "the token of a vocabulary B that stands for a reference's; exact: one "
+                           "of the same bytes; first: else the first token of those bytes in B's "
+                           "own tokenisation; mined: else the token of B at the smallest edit "
+                           "distance over bytes, the lowest id of several"},
+    [OPT_FEED] = {.name = "feed",
+                  .argument = "WHAT",
+                  .type = ARGS_CHOICE,
+                  .choices = "text|translated",
+                  .initial = "text",
+                  .group = MAPPING,
+                  .commands = WORK,
+                  .help =
+                      "what members with another vocabulary read: the text in their own tokens, "
+                      "or the tokens that stand for the reference's (the paper's way)"},
+    [OPT_MASS] = {.name = "mass",
+                  .argument = "WHOSE",
+                  .type = ARGS_CHOICE,
+                  .choices = "split|paper",
+                  .initial = "split",
+                  .group = MAPPING,
+                  .commands = WORK,
+                  .help = "a token that stands for several of the reference's: they share its "
+                          "probability, or each has all of it (the paper's way)"},
+    [OPT_REFERENCE] =
+        {.name = "reference",
+         .argument = "NAME",
+         .type = ARGS_TEXT,
+         .group = MAPPING,
+         .commands = WORK,
+         .help = "the member, by name or number from 0, whose tokens are the space; auto: the one "
+                 "of the lowest bits/byte on the prompt"},
     [OPT_PROMPT] = {.name = "prompt",
                     .brief = "-p",
                     .argument = "TEXT",

@@ -101,10 +101,24 @@ enum packllm_weigher {
     PACKLLM_WEIGH_DEXPERTS, /* a base steered by expert and anti-expert; log-linear pool only */
     PACKLLM_WEIGH_CBTM      /* how near the prompt's words are to each member's domain text */
 };
-/* What the members are fused in. auto: tokens where all members share a vocabulary, else bytes. */
+/* What the members are fused in. auto: tokens where all members share a vocabulary, else bytes.
+ * tokens of members that do not share one are those of a reference member (docs/math.md, "Mapped
+ * tokens"). */
 enum packllm_space { PACKLLM_SPACE_AUTO, PACKLLM_SPACE_BYTES, PACKLLM_SPACE_TOKENS };
 /* auto: a large pack's members stop reading a prompt early where they cannot earn weight. */
 enum packllm_drop { PACKLLM_DROP_AUTO, PACKLLM_DROP_OFF };
+/* Which of a member's tokens stands for a token of the reference. */
+enum packllm_align {
+    PACKLLM_ALIGN_EXACT, /* the same bytes */
+    PACKLLM_ALIGN_FIRST, /* else the first token of the bytes in the member's own tokenisation */
+    PACKLLM_ALIGN_MINED  /* else the token at the smallest edit distance over bytes, lowest id */
+};
+/* What a member with another vocabulary reads: the text in its own tokens, or the tokens that stand for
+ * the reference's (the paper's way). */
+enum packllm_feed { PACKLLM_FEED_TEXT, PACKLLM_FEED_TRANSLATED };
+/* A token that stands for several of the reference's: they share its mass, or each gets all of it (the
+ * paper's way). */
+enum packllm_mass { PACKLLM_MASS_SPLIT, PACKLLM_MASS_PAPER };
 enum packllm_choose { PACKLLM_CHOOSE_TOKENS, PACKLLM_CHOOSE_BYTES };
 enum packllm_finish {
     PACKLLM_FINISH_NONE,
@@ -119,6 +133,9 @@ PACKLLM_API const char *packllm_weigher_name(enum packllm_weigher weigher);
 /* What the figures of this weigher prove, in a few words; NULL: nothing. */
 PACKLLM_API const char *packllm_weigher_certifies(enum packllm_weigher weigher);
 PACKLLM_API const char *packllm_finish_name(enum packllm_finish finish);
+PACKLLM_API const char *packllm_align_name(enum packllm_align method);
+PACKLLM_API const char *packllm_feed_name(enum packllm_feed feed);
+PACKLLM_API const char *packllm_mass_name(enum packllm_mass mass);
 
 /* ---- pack ---------------------------------------------------------------------------------- */
 
@@ -226,14 +243,20 @@ struct packllm_session_params {
     enum packllm_weigher weigher;
     enum packllm_choose choose;
     enum packllm_drop drop; /* for exact and em; other weighers read everything */
-    double shrink;          /* kappa of the ridge toward the prior (exact, free, hedge); 0 = none */
-    double tau;             /* temperature of sim */
-    const double *fixed;    /* [n_members] for PACKLLM_WEIGH_FIXED: >= 0, sum 1 (normalised) */
-    int32_t experts[3];     /* members for PACKLLM_WEIGH_DEXPERTS: base, expert, anti-expert */
-    double alpha;           /* their weights are 1, alpha, -alpha; < 0: fitted on the prompt */
-    double epsilon;         /* share of P(text) from which an end of a token is evaluated, (0, 1) */
-    int32_t display;        /* member whose tokens are chosen among; -1 = the largest weight */
-    int64_t max_tokens;     /* display tokens to generate; < 0 = until the end or a full context */
+    /* PACKLLM_SPACE_TOKENS where the members do not share a vocabulary, else of no effect: */
+    enum packllm_align align; /* mined */
+    enum packllm_feed feed;   /* text */
+    enum packllm_mass mass;   /* split */
+    int32_t reference;        /* member; -1 = the lowest bits/byte on the prompt */
+    const char *align_cache;  /* mined maps are kept in `maps` in this folder; NULL: nowhere */
+    double shrink;       /* kappa of the ridge toward the prior (exact, free, hedge); 0 = none */
+    double tau;          /* temperature of sim */
+    const double *fixed; /* [n_members] for PACKLLM_WEIGH_FIXED: >= 0, sum 1 (normalised) */
+    int32_t experts[3];  /* members for PACKLLM_WEIGH_DEXPERTS: base, expert, anti-expert */
+    double alpha;        /* their weights are 1, alpha, -alpha; < 0: fitted on the prompt */
+    double epsilon;      /* share of P(text) from which an end of a token is evaluated, (0, 1) */
+    int32_t display;     /* member whose tokens are chosen among; -1 = the largest weight */
+    int64_t max_tokens;  /* display tokens to generate; < 0 = until the end or a full context */
     struct packllm_sampling sampling;
     const char *const *stop; /* [n_stop] strings that end the text (not part of it) */
     size_t n_stop;
@@ -266,6 +289,7 @@ struct packllm_member_weight {
 
 struct packllm_weights {
     const char *space; /* "bytes" or "tokens" */
+    int32_t reference; /* whose tokens, where the members do not share a vocabulary; else -1 */
     double
         error; /* tokens: of a row what matters is kept; the objective is within this, nats per byte */
     enum packllm_pool pool;
@@ -421,6 +445,7 @@ struct packllm_score {
     double bits_per_byte;          /* of the pack */
     uint64_t resyncs;
     uint64_t jensen_violations; /* bytes with NLL(pool) > sum lambda NLL: a bug if not 0 */
+    int32_t reference;          /* as in packllm_weights */
     size_t n_members;
     const struct packllm_member_score *members; /* owned by the session */
     double next[PACKLLM_EVENTS];                /* fused, sums to 1; zeros unless asked for */
@@ -483,11 +508,6 @@ PACKLLM_API enum packllm_status packllm_bench_plain(struct packllm_pack *pack, s
 
 /* How two vocabularies meet: for every token of a reference the member's token that stands for it
  * (docs/math.md, "Vocabulary maps"). Of the files only the vocabularies are loaded. */
-enum packllm_align {
-    PACKLLM_ALIGN_EXACT, /* the same bytes */
-    PACKLLM_ALIGN_FIRST, /* else the first token of the bytes in the member's own tokenisation */
-    PACKLLM_ALIGN_MINED  /* else the token at the smallest edit distance over bytes, lowest id */
-};
 struct packllm_align_params {
     enum packllm_align method; /* mined */
     int32_t n_threads;         /* 0 = the machine's cores, at most 16; the map is the same */
@@ -510,8 +530,6 @@ struct packllm_align_map {
 };
 struct packllm_alignment;
 
-/* "exact", …; NULL for a value outside the enum. */
-PACKLLM_API const char *packllm_align_name(enum packllm_align method);
 PACKLLM_API struct packllm_align_params packllm_align_params_default(void);
 /* params may be NULL. */
 PACKLLM_API enum packllm_status packllm_align_open(struct packllm_alignment **out_alignment,

@@ -290,3 +290,32 @@ enum packllm_status canon_path(struct cover *c, size_t high, struct cover_node *
     *out = node->at == high ? node : NULL;
     return PACKLLM_OK;
 }
+
+enum packllm_status canon_prefix(struct cover *c, struct cover_node *from, size_t x,
+                                 struct cover_node **out, struct packllm_error *err) {
+    struct cover_node *start = from;
+    long n = 0;
+    while (start->at > 0 && start->parent != NULL && !canon_behind_gap(c, start)) {
+        size_t distance = start->at <= x ? x - start->at : 0;
+        if ((distance >= WINDOW_LEAST && c->text[start->at] == ' ' &&
+             !white(c->text[start->at - 1])) ||
+            (distance > WINDOW_MOST && c->lead == 0 && !canon_mid_character(c, start->at))) {
+            break;
+        }
+        start = start->parent;
+    }
+    *out = start;
+    if (start->at >= x) {
+        return PACKLLM_OK;
+    }
+    enum packllm_status status = canon_tokenize(c, start->at, x, &n, err);
+    struct cover_node *node = start;
+    for (long i = 0; i < n && status >= 0; i++) {
+        status = canon_next(c, &node, c->tokens[i], x, err);
+    }
+    if (status == PACKLLM_E_TEXT) {
+        return PACKLLM_OK; /* cannot be asked */
+    }
+    *out = status >= 0 && n > 0 ? node : start;
+    return status;
+}

@@ -83,6 +83,7 @@ void cover_close(struct cover *c) {
     base_free(c->live);
     base_free(c->p_last);
     base_free(c->request);
+    base_free(c->next_place);
     base_free(c->tokens);
     base_free(c->prefix);
     base_free(c->pairs);
@@ -94,8 +95,7 @@ void cover_set_progress(struct cover *c, cover_progress_fn fn, void *data) {
     c->progress_data = data;
 }
 
-/* Room for a text of `size` bytes and what is kept per byte. */
-static enum packllm_status reserve(struct cover *c, size_t size, struct packllm_error *err) {
+enum packllm_status cover_reserve(struct cover *c, size_t size, struct packllm_error *err) {
     if (size + 8 <= c->room) { /* canon.c looks at what may follow */
         return PACKLLM_OK;
     }
@@ -184,7 +184,7 @@ static size_t chain_kept(const struct cover *c, size_t keep_bytes) {
 static enum packllm_status sync_text(struct cover *c, const char *text, size_t size,
                                      struct packllm_error *err) {
     size_t total = size + c->lead, keep = 0;
-    enum packllm_status status = reserve(c, total, err);
+    enum packllm_status status = cover_reserve(c, total, err);
     if (status < 0) {
         return status;
     }
@@ -211,6 +211,9 @@ static enum packllm_status sync_text(struct cover *c, const char *text, size_t s
     }
     c->size = c->known = total;
     status = make_chain(c, err);
+    if (status >= 0 && c->on_place != NULL) {
+        status = feed_mark(c, err);
+    }
     if (status < 0) {
         return status;
     }
@@ -238,6 +241,9 @@ static enum packllm_status sync_text(struct cover *c, const char *text, size_t s
     struct cover_node *const first_rows[] = {c->root, tip};
     status = lane_evaluate(c, first_rows + (c->root == c->chain[0]), c->root != c->chain[0] ? 2 : 1,
                            err);
+    if (status >= 0 && c->on_place != NULL && c->n_request > 0) {
+        status = lane_evaluate(c, c->request, c->n_request, err);
+    }
     for (int round = 0; round < ROUNDS && status >= 0 && !c->tokens_only; round++) {
         c->n_request = 0;
         status = cover_walk(c, NULL, NULL, err);
@@ -292,6 +298,7 @@ void cover_forget(struct cover *c) {
     }
     c->size = c->known = 0;
     c->n_chain = 0;
+    c->given = false;
     c->front.n_open = c->front.n_parked = 0;
     lane_keep_best(c, NULL, 0);
     for (uint32_t k = 0; k < c->member->n_seq; k++) {
@@ -350,7 +357,7 @@ enum packllm_status cover_walk(struct cover *c, cover_visit_fn visit, void *data
 
 enum packllm_status cover_extend(struct cover *c, const char *bytes, size_t size, bool eager,
                                  struct packllm_error *err) {
-    enum packllm_status status = reserve(c, c->size + size, err);
+    enum packllm_status status = cover_reserve(c, c->size + size, err);
     for (size_t i = 0; i < size && status >= 0; i++) {
         c->text[c->size] = bytes[i];
         c->p_last[c->size] = front_step(c, &c->front, (uint8_t)bytes[i], &c->front);
@@ -403,7 +410,7 @@ enum packllm_status cover_append(struct cover *c, int32_t token, struct packllm_
     struct cover_node *parent = single(c);
     assert(parent != NULL && vocab_is_text(&c->member->table, token));
     uint32_t size = vocab_size(&c->member->table, token);
-    enum packllm_status status = reserve(c, c->size + size, err);
+    enum packllm_status status = cover_reserve(c, c->size + size, err);
     if (status < 0) {
         return status;
     }

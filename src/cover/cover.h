@@ -62,6 +62,26 @@ typedef enum packllm_status (*cover_token_fn)(void *data, size_t index,
                                               size_t end, struct packllm_error *err);
 enum packllm_status cover_read_tokens(struct cover *cover, const char *text, size_t size,
                                       cover_token_fn visit, void *data, struct packllm_error *err);
+/* For pools in the tokens of another vocabulary. Sets the text anew; visit gets, in any order, for each
+ * of the places[n] (bytes of the text, ascending) the row behind the canonical history of the text
+ * before it: of a place inside a character, before that character. The text then ends in a single
+ * history (cover_narrow, cover_follow), and cover_canonical holds. */
+typedef enum packllm_status (*cover_place_fn)(void *data, size_t place,
+                                              const struct cover_tokens *row,
+                                              struct packllm_error *err);
+enum packllm_status cover_read_places(struct cover *cover, const char *text, size_t size,
+                                      const size_t *places, size_t n, cover_place_fn visit,
+                                      void *data, struct packllm_error *err);
+/* The same behind tokens as they are given, none of them known to spell a text: place k is before
+ * tokens[k]; -1 leaves the history as it is. Then cover_narrow and cover_feed. visit may be NULL. */
+enum packllm_status cover_read_given(struct cover *cover, const int32_t *tokens, size_t n,
+                                     cover_place_fn visit, void *data, struct packllm_error *err);
+/* Goes on by bytes: to the canonical history of the text so far; by a token, or -1. */
+enum packllm_status cover_follow(struct cover *cover, const char *bytes, size_t size,
+                                 struct packllm_error *err);
+enum packllm_status cover_feed(struct cover *cover, int32_t token, struct packllm_error *err);
+/* The row behind it. */
+bool cover_row_fed(const struct cover *cover, struct cover_tokens *out);
 /* The walk over the text that cover_sync set: for each of its bytes t, visit gets q[257] = the
  * distribution of byte t given the bytes before it (sums to 1, no floor) and the share of parked
  * ends. Afterwards the front stands at the end of the text. */

@@ -94,8 +94,18 @@ static enum packllm_status take_row(struct cover *c, struct cover_node *node, co
             return status;
         }
     }
+    if (c->on_place != NULL) {
+        enum packllm_status status = feed_tell(c, node, row, err);
+        if (status < 0) {
+            c->spare[c->n_spare++] = row;
+            return status;
+        }
+    }
     bool alive = true;
-    if (c->size == c->known) {
+    if (c->given) {
+        alive = c->on_place == NULL || node == c->chain[0]; /* the end: text will go on from it */
+        node->sliced = !alive; /* it was told, and is not wanted again */
+    } else if (c->size == c->known) {
         enum packllm_status status = slice_row(c, node, row, &alive, err);
         if (status < 0) {
             c->spare[c->n_spare++] = row;

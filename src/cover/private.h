@@ -24,8 +24,9 @@ struct cover_node {
     uint32_t n_tokens;          /* length of the history */
     uint8_t valid;              /* enum node_valid */
     bool wanted;                /* its row is to be evaluated */
-    bool sliced;           /* slices stand for the row, to the end of the text or of all mass */
-    bool on_chain;         /* part of the canonical tokenisation of the known text */
+    bool sliced;   /* slices stand for the row, to the end of the text or of all mass */
+    bool on_chain; /* part of the canonical tokenisation of the known text */
+    size_t place;  /* 1 + the first place it stands for while cover_read_places runs, or 0 */
     struct cover_row *row; /* or NULL: never evaluated, or given back */
     uint32_t first_slice, n_slices;
     double end; /* mass of END */
@@ -83,7 +84,13 @@ struct cover {
     void *progress_data;
     cover_token_fn on_token; /* while cover_read_tokens runs */
     void *on_token_data;
-    bool tokens_only; /* no ends are opened */
+    bool tokens_only;        /* no ends are opened */
+    bool given;              /* histories of given tokens: no text, `at` counts them */
+    cover_place_fn on_place; /* while cover_read_places or cover_read_given runs */
+    void *on_place_data;
+    const size_t *places; /* [n_places] bytes of the caller's text */
+    size_t n_places;
+    size_t *next_place; /* [n_places] 1 + the next place of the same node, or 0 */
 
     char *text; /* the member's text: with the space that a space_prefix vocabulary puts first */
     size_t size, room;
@@ -198,5 +205,18 @@ enum packllm_status canon_next(struct cover *c, struct cover_node **node, int32_
 enum packllm_status canon_path(struct cover *c, size_t high, struct cover_node **out,
                                struct packllm_error *err);
 bool canon_mid_character(const struct cover *c, size_t x);
+/* The canonical history of text[0..x), x between characters. from: a canonical history of the text that
+ * ends at or before x, or the root. Where the tokenizer cannot be asked, what stands before. */
+enum packllm_status canon_prefix(struct cover *c, struct cover_node *from, size_t x,
+                                 struct cover_node **out, struct packllm_error *err);
+
+/* cover.c: room for a text of `size` bytes and what is kept per byte. */
+enum packllm_status cover_reserve(struct cover *c, size_t size, struct packllm_error *err);
+
+/* feed.c: tells the histories of the chain which places they stand for, requests those off the chain. */
+enum packllm_status feed_mark(struct cover *c, struct packllm_error *err);
+/* Gives a row to the places of its history. */
+enum packllm_status feed_tell(const struct cover *c, const struct cover_node *node,
+                              const struct cover_row *row, struct packllm_error *err);
 
 #endif

@@ -138,6 +138,30 @@ enum packllm_status fuse_rows_add(struct fuse_rows *r, const float *mass, const 
     return PACKLLM_OK;
 }
 
+enum packllm_status fuse_rows_order(struct fuse_rows *r, const size_t *at,
+                                    struct packllm_error *err) {
+    struct fuse_rows old = *r, *to = r;
+    *to = (struct fuse_rows){.vocabulary = old.vocabulary};
+    enum packllm_status status = PACKLLM_OK;
+    for (size_t t = 0; t < old.n && status >= 0; t++) {
+        size_t from = old.first[at[t]], count = old.first[at[t] + 1] - from;
+        status = reserve(to, count, err);
+        if (status >= 0) {
+            size_t first = to->first[t];
+            memcpy(to->event + first, old.event + from, count * sizeof *old.event);
+            memcpy(to->logp + first, old.logp + from, count * sizeof *old.logp);
+            to->rest[t] = old.rest[at[t]];
+            to->least[t] = old.least[at[t]];
+            to->observed[t] = old.observed[at[t]];
+            to->actual[t] = old.actual[at[t]];
+            to->first[t + 1] = first + count;
+            to->n = t + 1;
+        }
+    }
+    fuse_rows_done(&old);
+    return status;
+}
+
 void fuse_rows_done(struct fuse_rows *r) {
     base_free(r->first);
     base_free(r->event);

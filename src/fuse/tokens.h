@@ -36,6 +36,9 @@ struct fuse_rows {
 enum packllm_status fuse_rows_add(struct fuse_rows *rows, const float *mass, const double *block,
                                   uint32_t block_size, uint32_t vocabulary, double end,
                                   uint32_t observed, struct packllm_error *err);
+/* Rows that were added in another order: row t becomes what was row at[t], each once. */
+enum packllm_status fuse_rows_order(struct fuse_rows *rows, const size_t *at,
+                                    struct packllm_error *err);
 void fuse_rows_done(struct fuse_rows *rows);
 
 /* The rows of all members, by event. */

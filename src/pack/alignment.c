@@ -21,6 +21,16 @@ const char *packllm_align_name(enum packllm_align method) {
     return (unsigned)method < sizeof names / sizeof *names ? names[method] : NULL;
 }
 
+const char *packllm_feed_name(enum packllm_feed feed) {
+    static const char *const names[] = {"text", "translated"};
+    return (unsigned)feed < sizeof names / sizeof *names ? names[feed] : NULL;
+}
+
+const char *packllm_mass_name(enum packllm_mass mass) {
+    static const char *const names[] = {"split", "paper"};
+    return (unsigned)mass < sizeof names / sizeof *names ? names[mass] : NULL;
+}
+
 struct packllm_align_params packllm_align_params_default(void) {
     return (struct packllm_align_params){.method = PACKLLM_ALIGN_MINED,
                                          .n_threads = packllm_params_default().n_threads};
@@ -28,7 +38,7 @@ struct packllm_align_params packllm_align_params_default(void) {
 
 /* The first token of the bytes in the member's own tokenisation. What is not UTF-8, or cannot be
  * spelled, has none. */
-static int32_t first_token(void *ctx, const uint8_t *bytes, size_t size) {
+int32_t pack_first_token(void *ctx, const uint8_t *bytes, size_t size) {
     struct member *m = ctx;
     int32_t *tokens = alloc_array(size + 1, sizeof *tokens);
     size_t n = 0;
@@ -62,7 +72,7 @@ static enum packllm_status make_map(struct packllm_alignment *a,
         .member = &a->side[1]->table,
         .method = methods[params->method],
         .threads = (unsigned)params->n_threads,
-        .first = first_token,
+        .first = pack_first_token,
         .first_ctx = a->side[1],
         .progress = params->progress != NULL ? on_progress : NULL,
         .progress_ctx = params,

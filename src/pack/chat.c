@@ -354,6 +354,11 @@ static enum packllm_status prompt_chat(struct packllm_session *s,
                                        struct packllm_error *err) {
     struct chat *chat = NULL;
     enum packllm_status status = check_messages(messages, n, err);
+    if (status >= 0 && s->mapped.on) {
+        status = fail(err, PACKLLM_E_UNSUPPORTED, PACKLLM_NO_MEMBER,
+                      "the members of a chat have templates of their own, so tokens of a reference "
+                      "do not fit: leave the space to be chosen (--space auto)");
+    }
     if (status >= 0) {
         status = pack_check_weigher(&s->params, s->pack->n, false, err);
     }

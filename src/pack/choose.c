@@ -212,6 +212,20 @@ static size_t top_allowed(struct packllm_session *s, const struct cover_tokens *
     return count < most ? count : most;
 }
 
+/* In token space: the likeliest of another member's row over D's tokens. */
+static size_t add_mapped(struct packllm_session *s, size_t n) {
+    struct choice *c = s->choice;
+    struct candidate top[TOP_DISPLAY];
+    uint32_t all = s->pack->trees[s->display].n;
+    for (size_t k = 1; k < c->n_active; k++) {
+        size_t found = top_ranks(&c->token_rows[k], all, TOP_DISPLAY, top);
+        for (size_t t = 0; t < found && n < c->room - 1; t++) {
+            c->found[n++] = (struct candidate){.rank = top[t].rank};
+        }
+    }
+    return n;
+}
+
 /* D's tokens that begin what another member would say: the longest that its bytes begin with. */
 static size_t add_from_others(struct packllm_session *s, size_t n) {
     struct choice *c = s->choice;
@@ -323,6 +337,18 @@ static size_t how_many(const struct packllm_session *s, uint32_t all) {
     return most < all ? most : all;
 }
 
+static void name_first(struct packllm_why_member *why, const struct vocab_table *table, int32_t id,
+                       double p) {
+    bool bad;
+    const char *piece = (const char *)vocab_bytes(table, id);
+    size_t whole = vocab_size(table, id);
+    whole = whole < sizeof why->first ? whole : sizeof why->first - 1;
+    whole = utf8_whole(piece, whole, &bad);
+    memcpy(why->first, piece, whole);
+    why->first[whole] = '\0';
+    why->first_logprob = log(p);
+}
+
 static void record_why(struct packllm_session *s, const char *bytes, size_t size, bool end) {
     struct choice *c = s->choice;
     for (size_t i = 0; i < s->pack->n; i++) {
@@ -351,15 +377,7 @@ static void record_why(struct packllm_session *s, const char *bytes, size_t size
         struct candidate best;
         const struct prefix_tree *tree = &s->pack->trees[i];
         if (cover_row_here(cover, &row) && top_ranks(&row, tree->n, 1, &best) == 1) {
-            int32_t id = tree->ids[best.rank];
-            bool bad;
-            const char *piece = (const char *)vocab_bytes(tree->table, id);
-            size_t whole = vocab_size(tree->table, id);
-            whole = whole < sizeof why->first ? whole : sizeof why->first - 1;
-            whole = utf8_whole(piece, whole, &bad);
-            memcpy(why->first, piece, whole);
-            why->first[whole] = '\0';
-            why->first_logprob = log(best.logp);
+            name_first(why, tree->table, tree->ids[best.rank], best.logp);
         }
     }
 }
@@ -379,20 +397,33 @@ static double pooled(const struct packllm_session *s, uint32_t rank, bool end) {
     return s->params.pool == PACKLLM_POOL_LINEAR ? log(p > LEAST_P ? p : LEAST_P) : log_p;
 }
 
-static enum packllm_status correct_in_tokens(struct packllm_session *s, size_t n, double *end_delta,
-                                             struct packllm_error *err) {
+static void correct_in_tokens(struct packllm_session *s, size_t n, double *end_delta) {
     struct choice *c = s->choice;
-    for (size_t k = 0; k < c->n_active; k++) {
-        if (!cover_row_here(s->covers[c->active[k]], &c->token_rows[k])) {
-            return fail(err, PACKLLM_E_INTERNAL, (int)c->active[k], "a member has no row");
-        }
-    }
     for (size_t i = 0; i < n; i++) {
         uint32_t rank = c->found[i].rank;
         c->found[i].delta = pooled(s, rank, false) - log((double)c->token_rows[0].mass[rank]);
     }
     *end_delta = pooled(s, 0, true) - log(c->token_rows[0].end);
-    return PACKLLM_OK;
+}
+
+/* Over D's tokens, of which one member may not have bytes of its own for what was chosen. */
+static void record_why_mapped(struct packllm_session *s, int32_t id, bool end) {
+    struct choice *c = s->choice;
+    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    for (size_t i = 0; i < s->pack->n; i++) {
+        s->why[i] =
+            (struct packllm_why_member){.logprob = (double)NAN, .first_logprob = (double)NAN};
+    }
+    for (size_t k = 0; k < c->n_active; k++) {
+        const struct cover_tokens *row = &c->token_rows[k];
+        struct packllm_why_member *why = &s->why[c->active[k]];
+        struct candidate best;
+        double p = end ? row->end : (double)row->mass[tree->rank[id]];
+        why->logprob = log(p > LEAST_P ? p : LEAST_P);
+        if (top_ranks(row, tree->n, 1, &best) == 1) {
+            name_first(why, tree->table, tree->ids[best.rank], best.logp);
+        }
+    }
 }
 
 /* Under a grammar, when D finds every allowed token impossible: one of single bytes, by the pool. */
@@ -425,6 +456,12 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
         return fail(err, PACKLLM_E_INTERNAL, (int)s->display, "the display member has no row");
     }
     find_active(s, true);
+    for (size_t k = 0; k < c->n_active && s->in_tokens; k++) {
+        enum packllm_status status = pack_tokens_row(s, c->active[k], &c->token_rows[k], err);
+        if (status < 0) {
+            return status;
+        }
+    }
     bool alone = c->n_active == 1, all_of_few = false;
     size_t most_found = how_many(s, tree->n);
     size_t n = s->constraint != NULL ? top_allowed(s, &row, most_found, &all_of_few)
@@ -443,7 +480,7 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
                 c->found[likely++] = c->found[i];
             }
         }
-        n = add_from_others(s, likely);
+        n = s->mapped.on ? add_mapped(s, likely) : add_from_others(s, likely);
     }
     qsort(c->found, n, sizeof *c->found, by_rank);
     size_t kept = 0;
@@ -459,10 +496,7 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
         }
     }
     if (!alone && s->in_tokens) {
-        enum packllm_status status = correct_in_tokens(s, kept, &end_delta, err);
-        if (status < 0) {
-            return status;
-        }
+        correct_in_tokens(s, kept, &end_delta);
     } else if (!alone) {
         for (size_t k = 0; k < c->n_active; k++) {
             cover_view_of(s->covers[c->active[k]], view_at(c, s, 0, k));
@@ -511,7 +545,9 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
                            (alone ? 0.0 : c->found[i].delta) - log(normaliser);
         }
     }
-    if (s->params.why) {
+    if (s->params.why && s->mapped.on) {
+        record_why_mapped(s, id, end);
+    } else if (s->params.why) {
         record_why(s, end ? "" : (const char *)vocab_bytes(tree->table, id),
                    end ? 0 : vocab_size(tree->table, id), end);
     }

@@ -172,7 +172,7 @@ enum packllm_status pack_read_again(struct packllm_session *s, size_t i,
     if (s->chat != NULL) {
         /* it reads the conversation */
     } else if (status >= 0 && s->in_tokens) {
-        status = cover_read_tokens(cover, s->prompt.data, s->prompt.size, NULL, NULL, err);
+        status = pack_tokens_read_again(s, i, err);
     } else if (status >= 0) {
         status = cover_sync(cover, s->prompt.data, s->prompt.size, err);
         status = status >= 0 ? cover_walk(cover, NULL, NULL, err) : status;

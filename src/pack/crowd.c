@@ -37,7 +37,7 @@ struct crowd {
 };
 
 bool pack_is_crowd(const struct packllm_session *s, size_t size) {
-    return s->params.drop == PACKLLM_DROP_AUTO && s->pack->n >= CROWD_LEAST &&
+    return s->params.drop == PACKLLM_DROP_AUTO && !s->mapped.on && s->pack->n >= CROWD_LEAST &&
            size >= 4 * (size_t)FIRST && score_crowd_can(s->params.weigher);
 }
 

@@ -14,6 +14,7 @@
 #include "member/member_shared.h"
 #include "packllm/packllm.h"
 #include "sample/sample.h"
+#include "score/mapped.h"
 #include "score/score.h"
 #include "score/tokens.h"
 #include "vocab/prefix.h"
@@ -37,12 +38,26 @@ struct pack_dropped {
     double likely, most; /* see struct packllm_member_weight */
 };
 
+/* Fusing in the tokens of a reference, which not all members share. */
+struct pack_mapped {
+    bool on;
+    size_t reference; /* of the text at hand */
+    bool made;        /* maps stand, and are of: */
+    size_t made_for;
+    bool *shares;           /* [n] has the reference's vocabulary: no map */
+    struct score_map *maps; /* [n] empty until needed */
+    float **mass;   /* [n] a row over the reference's tokens while text is written, or NULL */
+    double **block; /* [n] */
+};
+
 struct packllm_session {
     struct packllm_pack *pack;
     struct packllm_session_params params;
     double *fixed;
     bool may_use_tokens; /* the members share a vocabulary, and bytes were not asked for */
     bool in_tokens;      /* the last text was read in it */
+    struct pack_mapped mapped;
+    char *align_cache;
     char **stop;
     struct cover **covers;          /* [n] opened when first needed */
     struct score_reading *readings; /* [n] of the prompt */
@@ -92,6 +107,26 @@ enum packllm_status pack_read_tokens(struct packllm_session *s, const char *text
 enum packllm_status pack_score_tokens(struct packllm_session *s, const char *text, size_t size,
                                       size_t context, struct packllm_score *out,
                                       struct packllm_error *err);
+
+bool pack_same_vocabulary(const struct packllm_session *s, size_t a, size_t b, uint32_t *differs);
+
+/* mapped.c: token space of members with different vocabularies. */
+enum packllm_status pack_mapped_open(struct packllm_session *s, struct packllm_error *err);
+void pack_mapped_close(struct packllm_session *s);
+/* All members' readings into tokens[n], of the reference's positions. The first `weighed` bytes choose
+ * the reference; figures of canonical are behind `context`. */
+enum packllm_status pack_mapped_read(struct packllm_session *s, const char *text, size_t size,
+                                     size_t weighed, size_t context, struct score_tokens *tokens,
+                                     struct packllm_error *err);
+/* While text is written: the member goes on by the display token; its row over the display tokens. */
+enum packllm_status pack_tokens_advance(struct packllm_session *s, size_t i, int32_t token,
+                                        struct packllm_error *err);
+enum packllm_status pack_tokens_row(struct packllm_session *s, size_t i, struct cover_tokens *out,
+                                    struct packllm_error *err);
+enum packllm_status pack_tokens_read_again(struct packllm_session *s, size_t i,
+                                           struct packllm_error *err);
+/* alignment.c: the first token of the bytes in the tokenisation of the member ctx. */
+int32_t pack_first_token(void *ctx, const uint8_t *bytes, size_t size);
 
 /* session.c: what a prompt and a chat share. */
 void pack_choose_display(struct packllm_session *s);

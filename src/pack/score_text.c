@@ -158,6 +158,7 @@ static enum packllm_status score_text(struct packllm_session *s, const char *tex
     if (status >= 0) {
         score.bytes = size - p.context_bytes;
         score.context_bytes = p.context_bytes;
+        score.reference = -1;
         score.n_members = n;
         score.members = s->member_scores;
         score.seconds_solve = w.seconds;

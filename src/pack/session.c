@@ -17,6 +17,10 @@ struct packllm_session_params packllm_session_params_default(void) {
         .weigher = PACKLLM_WEIGH_EXACT,
         .choose = PACKLLM_CHOOSE_TOKENS,
         .drop = PACKLLM_DROP_AUTO,
+        .align = PACKLLM_ALIGN_MINED,
+        .feed = PACKLLM_FEED_TEXT,
+        .mass = PACKLLM_MASS_SPLIT,
+        .reference = -1,
         .shrink = 1.0,
         .tau = 1.0,
         .epsilon = 0.003,
@@ -59,6 +63,14 @@ static enum packllm_status check_params(const struct packllm_session_params *p, 
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "there is no member %d to display",
                     (int)p->display);
     }
+    if (packllm_align_name(p->align) == NULL || packllm_feed_name(p->feed) == NULL ||
+        packllm_mass_name(p->mass) == NULL) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "align, feed or mass is no known one");
+    }
+    if (p->reference >= 0 && (size_t)p->reference >= n) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                    "there is no member %d to be the reference", (int)p->reference);
+    }
     if (p->weigher == PACKLLM_WEIGH_FIXED && p->fixed == NULL) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "fixed weights are missing");
     }
@@ -77,6 +89,13 @@ static enum packllm_status copy_arrays(struct packllm_session *s, struct packllm
             return status;
         }
         s->params.fixed = s->fixed;
+    }
+    const char *cache = s->params.align_cache;
+    if (cache != NULL) {
+        s->params.align_cache = s->align_cache = alloc_text(cache, strlen(cache));
+        if (s->align_cache == NULL) {
+            return fail_memory(err, strlen(cache));
+        }
     }
     s->stop = alloc_zero(n_stop, sizeof(char *));
     if (s->stop == NULL) {
@@ -165,6 +184,8 @@ void packllm_session_close(struct packllm_session *s) {
         return;
     }
     pack_drop_readings(s);
+    pack_mapped_close(s);
+    base_free(s->align_cache);
     for (size_t i = 0; s->covers != NULL && i < s->pack->n; i++) {
         cover_close(s->covers[i]);
     }
@@ -237,26 +258,28 @@ void pack_fill_weights(struct packllm_session *s, size_t size, const struct scor
                                            .gain_likely = d->likely,
                                            .gain_most = d->most};
     }
-    s->weights = (struct packllm_weights){.space = s->in_tokens ? "tokens" : "bytes",
-                                          .error = w->error,
-                                          .pool = s->params.pool,
-                                          .weigher = s->params.weigher,
-                                          .shrink = s->params.shrink,
-                                          .bytes = size,
-                                          .bits_per_byte = w->objective * MATH_BITS_PER_NAT,
-                                          .objective = w->objective,
-                                          .gap = w->gap,
-                                          .passes = w->passes,
-                                          .dropped = dropped,
-                                          .gain_likely = likely,
-                                          .gain_most = most,
-                                          .prequential = w->prequential * MATH_BITS_PER_NAT,
-                                          .regret = w->regret,
-                                          .regret_bound = w->regret_bound,
-                                          .n_members = s->pack->n,
-                                          .members = s->member_weights,
-                                          .seconds_evaluate = evaluate,
-                                          .seconds_solve = w->seconds};
+    s->weights = (struct packllm_weights){
+        .space = s->in_tokens ? "tokens" : "bytes",
+        .reference = s->in_tokens && s->mapped.on ? (int32_t)s->mapped.reference : -1,
+        .error = w->error,
+        .pool = s->params.pool,
+        .weigher = s->params.weigher,
+        .shrink = s->params.shrink,
+        .bytes = size,
+        .bits_per_byte = w->objective * MATH_BITS_PER_NAT,
+        .objective = w->objective,
+        .gap = w->gap,
+        .passes = w->passes,
+        .dropped = dropped,
+        .gain_likely = likely,
+        .gain_most = most,
+        .prequential = w->prequential * MATH_BITS_PER_NAT,
+        .regret = w->regret,
+        .regret_bound = w->regret_bound,
+        .n_members = s->pack->n,
+        .members = s->member_weights,
+        .seconds_evaluate = evaluate,
+        .seconds_solve = w->seconds};
 }
 
 static enum packllm_status read_prompt(struct packllm_session *s, const char *text, size_t size,
@@ -386,6 +409,9 @@ void pack_choose_display(struct packllm_session *s) {
     if (s->params.display >= 0) {
         s->display = (size_t)s->params.display;
     }
+    if (s->mapped.on) {
+        s->display = s->mapped.reference;
+    }
 }
 
 enum packllm_status pack_begin_reply(struct packllm_session *s, const char *text, size_t size,
@@ -493,7 +519,7 @@ static enum packllm_status advance(struct packllm_session *s, struct packllm_err
     }
     for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
         if (follows_tokens(s, i)) {
-            status = cover_append(s->covers[i], s->pending, err);
+            status = pack_tokens_advance(s, i, s->pending, err);
         } else if (member_active(s, i)) {
             status = cover_extend(s->covers[i], bytes, size, bytewise, err);
         }

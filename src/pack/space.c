@@ -20,6 +20,18 @@ static bool same_token(const struct vocab_table *a, const struct vocab_table *b,
            memcmp(vocab_bytes(a, token), vocab_bytes(b, token), size) == 0;
 }
 
+bool pack_same_vocabulary(const struct packllm_session *s, size_t first, size_t other,
+                          uint32_t *differs) {
+    const struct member *m = s->pack->members[first], *o = s->pack->members[other];
+    const struct vocab_table *a = &m->table, *b = &o->table;
+    uint32_t n = a->n > b->n ? a->n : b->n, id = 0;
+    while (a->bytes != b->bytes && id < n && same_token(a, b, id)) {
+        id++;
+    }
+    *differs = id;
+    return (a->bytes == b->bytes || id == n) && m->space_prefix == o->space_prefix;
+}
+
 enum packllm_status pack_choose_space(struct packllm_session *s, struct packllm_error *err) {
     const struct packllm_pack *pack = s->pack;
     bool asked = s->params.space == PACKLLM_SPACE_TOKENS;
@@ -38,22 +50,15 @@ enum packllm_status pack_choose_space(struct packllm_session *s, struct packllm_
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
                     "tokens are the space, and bytes are to be chosen: give up one of the two");
     }
-    for (size_t i = 1; i < pack->n && s->may_use_tokens; i++) {
-        const struct vocab_table *a = &pack->members[0]->table, *b = &pack->members[i]->table;
-        uint32_t n = a->n > b->n ? a->n : b->n, id = 0;
-        while (a->bytes != b->bytes && id < n && same_token(a, b, id)) {
-            id++;
-        }
-        bool same = (a->bytes == b->bytes || id == n) &&
-                    pack->members[0]->space_prefix == pack->members[i]->space_prefix;
-        if (!same && asked) {
-            return fail(err, PACKLLM_E_ARG, (int)i,
-                        "members '%s' and '%s' do not share a vocabulary (token %u differs): fuse "
-                        "them in bytes",
-                        pack->members[0]->name, pack->members[i]->name, (unsigned)id);
-        }
-        s->may_use_tokens = same;
+    uint32_t differs = 0;
+    bool same = true;
+    for (size_t i = 1; i < pack->n && s->may_use_tokens && same; i++) {
+        same = pack_same_vocabulary(s, 0, i, &differs);
     }
+    if (s->may_use_tokens && !same && asked) {
+        return pack_mapped_open(s, err);
+    }
+    s->may_use_tokens = s->may_use_tokens && same;
     return PACKLLM_OK;
 }
 
@@ -66,12 +71,15 @@ static void tokens_free(struct score_tokens *tokens, size_t n) {
 
 /* All members' readings of text: *out[n], to be freed by tokens_free. */
 static enum packllm_status read_all(struct packllm_session *s, const char *text, size_t size,
-                                    size_t context, struct score_tokens **out,
+                                    size_t weighed, size_t context, struct score_tokens **out,
                                     struct packllm_error *err) {
     size_t n = s->pack->n;
     struct score_tokens *tokens = alloc_zero(n, sizeof *tokens);
     enum packllm_status status = tokens != NULL ? PACKLLM_OK : fail_memory(err, n * sizeof *tokens);
-    for (size_t i = 0; i < n && status >= 0; i++) {
+    if (status >= 0 && s->mapped.on) {
+        status = pack_mapped_read(s, text, size, weighed, context, tokens, err);
+    }
+    for (size_t i = 0; i < n && status >= 0 && !s->mapped.on; i++) {
         struct cover *cover = NULL;
         status = pack_cover(s, i, &cover, err);
         if (status >= 0) {
@@ -93,7 +101,7 @@ static enum packllm_status read_all(struct packllm_session *s, const char *text,
 enum packllm_status pack_read_tokens(struct packllm_session *s, const char *text, size_t size,
                                      struct score_weights *w, struct packllm_error *err) {
     struct score_tokens *tokens = NULL;
-    enum packllm_status status = read_all(s, text, size, 0, &tokens, err);
+    enum packllm_status status = read_all(s, text, size, size, 0, &tokens, err);
     if (status < 0) {
         return status;
     }
@@ -117,7 +125,7 @@ enum packllm_status pack_score_tokens(struct packllm_session *s, const char *tex
     struct score_weights w = {0};
     atomic_store(&s->cancel, false);
     s->ready = false;
-    enum packllm_status status = read_all(s, text, size, context, &tokens, err);
+    enum packllm_status status = read_all(s, text, size, context, context, &tokens, err);
     if (status < 0) {
         return status;
     }
@@ -151,18 +159,26 @@ enum packllm_status pack_score_tokens(struct packllm_session *s, const char *tex
         }
         for (size_t i = 0; i < n; i++) {
             const struct score_reading *r = &s->readings[i];
-            double nll = r->canonical.nll;
-            s->member_scores[i] = (struct packllm_member_score){.name = s->pack->members[i]->name,
-                                                                .weight = s->lambda[i],
-                                                                .bits_per_byte = nll * bits,
-                                                                .bits_per_byte_model = nll * bits,
-                                                                .forwards = high - from,
-                                                                .tokens = high - from,
-                                                                .windows = 1,
-                                                                .seconds = r->seconds};
+            double nll = r->canonical.nll, mapped = 0.0;
+            for (size_t k = from; k < high; k++) {
+                mapped -= (double)tokens[i].rows.observed[k];
+            }
+            uint64_t before = r->whole.tokens - r->canonical.tokens;
+            s->member_scores[i] = (struct packllm_member_score){
+                .name = s->pack->members[i]->name,
+                .weight = s->lambda[i],
+                .bits_per_byte = nll * bits,
+                .bits_per_byte_model = (s->mapped.on ? mapped : nll) * bits,
+                .forwards = !s->mapped.on          ? high - from
+                            : r->forwards > before ? r->forwards - before
+                                                   : 0,
+                .tokens = s->mapped.on ? r->canonical.tokens : high - from,
+                .windows = 1,
+                .seconds = r->seconds};
         }
         *out = (struct packllm_score){.bytes = size - begin,
                                       .context_bytes = begin,
+                                      .reference = s->mapped.on ? (int32_t)s->mapped.reference : -1,
                                       .n_members = n,
                                       .members = s->member_scores,
                                       .bits_per_byte = sum * bits,

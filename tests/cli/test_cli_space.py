@@ -7,6 +7,8 @@ SHARED = ("-m", STORIES, "-m", XS)
 TALE = (ONCE + " One day, she saw a big, shiny ball in the park. She wanted to play with it, but it was too high. "
         "Her mom said, \"Let's ask the man to help us.\" The man was very kind and gave her the ball.")
 
+SHORT = TALE[:180]  # aidreams260K has a context of 128 tokens
+
 
 @without_models
 class Space(Program):
@@ -19,7 +21,6 @@ class Space(Program):
         self.assertEqual(self.weigh(*PAIR)["space"], "bytes")
         self.assertEqual(self.weigh("-m", STORIES)["space"], "bytes")
         self.assertEqual(self.weigh("-m", STORIES, "--space", "tokens")["space"], "tokens")
-        self.bad(2, "weigh", "-p", ONCE, *PAIR, "--space", "tokens", says=["do not share a vocabulary", "stories260K"])
         self.bad(2, "run", "-p", ONCE, *SHARED, "--space", "tokens", "--choose", "bytes", says="give up one")
         self.bad(2, "score", "-p", TALE, *SHARED, "--space", "tokens", "--next", "--json", says="--space bytes")
         self.assertEqual(len(self.good_json("score", "-p", TALE, *SHARED, "--next")["next"]), 257)
@@ -65,6 +66,71 @@ class Space(Program):
         told = self.good_json("weigh", "-p", TALE * 6, *SHARED, "-c", "128")
         self.assertEqual(told["space"], "bytes")
         self.bad(1, "weigh", "-p", TALE * 6, *SHARED, "-c", "128", "--space", "tokens", says="context holds 128")
+
+    def weigh_short(self, *args):
+        return self.good_json("weigh", "-p", SHORT, "--shrink", "0", *args)
+
+    def test_a_references_tokens(self):
+        told = self.weigh_short(*PAIR, "--space", "tokens")
+        self.assertEqual([told[k] for k in ("space", "reference", "align", "feed", "mass")],
+                         ["tokens", "stories260K", "mined", "text", "split"])
+        self.assertNotIn("reference", self.weigh_short(*SHARED, "--space", "tokens"))
+        self.assertNotIn("reference", self.weigh_short(*PAIR))
+        turned = self.weigh_short("-m", DREAMS, "-m", STORIES, "--space", "tokens")
+        self.assertEqual(turned["reference"], "stories260K")
+        self.assertEqual([m["weight"] for m in turned["members"]], [m["weight"] for m in told["members"]][::-1])
+        for name in ("aidreams260K", "1"):
+            self.assertEqual(self.weigh_short(*PAIR, "--space", "tokens", "--reference", name)["reference"], "aidreams260K")
+        best = self.weigh_short(*PAIR, "--space", "tokens", "--reference", "1", "--align", "exact")
+        for how in ("uniform", "greedy", "sim", "fixed:0.3,0.7"):
+            other = self.weigh_short(*PAIR, "--space", "tokens", "--reference", "1", "--align", "exact", "--weights", how)
+            self.assertLessEqual(best["objective"], other["objective"] + 1e-9)
+
+    def test_every_way_scores_and_writes(self):
+        seen = set()
+        for align in ("exact", "first", "mined"):
+            for feed in ("text", "translated"):
+                for mass in ("split", "paper"):
+                    args = (*PAIR, "--space", "tokens", "--align", align, "--feed", feed, "--mass", mass,
+                            "--reference", "aidreams260K", "--weights", "fixed:0.8,0.2")
+                    told = self.good_json("score", "-p", SHORT, "--context-bytes", "60", *args)
+                    self.assertGreater(told["bits_per_byte"], 0)
+                    self.assertEqual((told["reference"], told["feed"], told["mass"]), ("aidreams260K", feed, mass))
+                    seen.add(told["bits_per_byte"])
+        self.assertGreater(len(seen), 8)
+        for feed in ("text", "translated"):
+            args = (*PAIR, "--space", "tokens", "--feed", feed, "--reference", "1", "--weights", "fixed:0.2,0.8")
+            told = self.good_json("run", "-p", ONCE, "-n", "8", "--temp", "0", *args)
+            self.assertEqual(told["text"], self.good("run", "-p", ONCE, "-n", "8", "--temp", "0", *args))
+            self.assertLessEqual(told["members"][1]["forwards"], 9)
+
+    def test_the_reference_alone_is_itself(self):
+        alone = self.good("run", "-p", ONCE, "-n", "30", "--temp", "0", "-m", DREAMS)
+        told = self.good("run", "-p", ONCE, "-n", "30", "--temp", "0", *PAIR, "--space", "tokens", "--reference", "1",
+                         "--weights", "fixed:0,1")
+        self.assertEqual(alone, told)
+        why = self.good("run", "-p", ONCE, "-n", "3", "--temp", "0", *PAIR, "--space", "tokens", "--why", "--json",
+                        "--weights", "uniform")
+        self.assertEqual(why.count('"first"'), 6)
+
+    def test_members_that_share_the_references_vocabulary_need_no_map(self):
+        args = ("-m", STORIES, "-m", XS, "-m", DREAMS, "--space", "tokens", "--reference", "0")
+        told = self.weigh_short(*args, "--weights", "fixed:0.5,0.5,0")
+        plain = self.weigh_short(*SHARED, "--weights", "fixed:0.5,0.5")
+        self.assertAlmostEqual(told["objective"], plain["objective"], places=12)
+
+    def test_what_cannot_be(self):
+        tokens = ("-p", SHORT, *PAIR, "--space", "tokens")
+        self.bad(2, "weigh", *tokens, "--reference", "nobody", says=["--reference", "nobody", "stories260K"])
+        self.bad(2, "weigh", *tokens, "--align", "mind", says="did you mean 'mined'?")
+        self.bad(2, "weigh", *tokens, "--feed", "tokens", says="--feed")
+        self.bad(2, "run", *tokens, "--reference", "0", "--tokenizer", "1", says=["reference 'stories260K'"])
+        self.bad(2, "score", *tokens, "--per-byte", self.folder / "x", says="--space bytes")
+        for feed in ("text", "translated"):
+            self.bad(1, "weigh", "-p", TALE * 6, *PAIR, "--space", "tokens", "-c", "128", "--feed", feed,
+                     says="context")
+        done = self.run_program("weigh", "-p", ONCE, *PAIR, "--align", "exact")
+        self.assertIn(b"--align does nothing without --space tokens", done.stderr)
 
 
 if __name__ == "__main__":

@@ -417,9 +417,107 @@ def write_cbtm():
             out.put("weights", special.softmax(-d2 / 0.1))
 
 
+# ---- members with different vocabularies, in the tokens of a reference ---------------------------
+
+# The first two ids are the start token and END.
+VOCABULARIES = [["a", "b", "c", "d", "e", "f", " ", "ab", "cd", " ab", "fee", " de", "bad", " c", "ef"],
+                ["f", "e", "d", "c", "b", "a", " ", "abd", " d", "ba", " abc", "cd", "ce", "fe", "dee", "fa"],
+                ["e", " ", "a", "f", "b", "d", "c", "fee", "bade", " cab", "ed", " fa", "ac"]]
+TEXT = "bad cab fed a cede; abed face dead beef fade cafe add bad decade faded bee".replace(";", "")
+
+
+def logits(member, history):
+    """Any function of the history: what matters is that both sides compute the same."""
+    h = member + 1
+    for token in history:
+        h = (h * 31 + token + 7) % 1009
+    v = np.arange(len(VOCABULARIES[member]) + 2)
+    return ((h * (v + 3) * 17 + v * v * 5) % 251) / 25
+
+
+def longest_match(vocabulary, text):
+    out = []
+    while text:
+        best = max((t for t in vocabulary if text.startswith(t)), key=len)
+        out.append(vocabulary.index(best) + 2)
+        text = text[len(best):]
+    return out
+
+
+def edit_distance(a, b):
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a):
+        diagonal, row[0] = row[0], i + 1
+        for j, y in enumerate(b):
+            diagonal, row[j + 1] = row[j + 1], min(diagonal + (x != y), row[j] + 1, row[j + 1] + 1)
+    return row[-1]
+
+
+def mined(reference, member):
+    """For each of the reference's tokens (id of the member, distance)."""
+    return [min((edit_distance(t, m), i) for i, m in enumerate(member))[::-1] for t in reference]
+
+
+def mapped_rows(member, reference, translated, paper):
+    """Log-probabilities [T][reference's text tokens, END] along the reference's tokens of TEXT."""
+    target, own = VOCABULARIES[reference], VOCABULARIES[member]
+    tokens, rows, done = longest_match(target, TEXT), [], ""
+    to = mined(target, own)
+    ids = np.array([i + 2 for i, _ in to])
+    share = np.array([2.0 ** -d for _, d in to])
+    share /= np.array([share[ids == i].sum() for i in ids])
+    for k, token in enumerate(tokens):
+        history = [ids[t - 2] for t in tokens[:k]] if translated else longest_match(own, done)
+        x = logits(member, [0] + list(history))
+        if paper or member == reference:
+            x = np.concatenate([x[ids], x[1:2]]) if member != reference else np.concatenate([x[2:], x[1:2]])
+            rows.append(special.log_softmax(x))
+        else:
+            p = special.softmax(x[1:])  # all but the start token
+            q = np.concatenate([p[ids - 1] * share, p[:1]])
+            even = max(1 - q.sum(), 1e-3)
+            rows.append(np.log(q / q.sum() * (1 - even) + even / len(q)))
+        done += target[token - 2]
+    return np.array(rows), np.array(tokens) - 2
+
+
+def paper_greedy(rows, seen):
+    """PackLLM's greedy search over alpha, on logits; ties to the incumbent."""
+    def loss(x):
+        return -special.log_softmax(x, axis=1)[np.arange(len(seen)), seen].sum() / len(TEXT)
+    order = sorted(range(len(rows)), key=lambda i: loss(rows[i]))
+    lam, now = np.eye(len(rows))[order[0]], rows[order[0]]
+    for j in order[1:]:
+        found = [(loss(a * now + (1 - a) * rows[j]), -a) for a in np.arange(20, -1, -1) / 20]
+        a = -min(found, key=lambda f: (f[0] - (1e-12 if f[1] == -1 else 0), f[1]))[1]
+        lam, now = a * lam + (1 - a) * np.eye(len(rows))[j], a * now + (1 - a) * rows[j]
+    return lam, loss(now)
+
+
+def write_mapped():
+    out = Writer("mapped.txt")
+    out.put("text", list(TEXT.encode()))
+    out.put("members", len(VOCABULARIES))
+    for vocabulary in VOCABULARIES:
+        out.put("tokens", len(vocabulary))
+        for token in vocabulary:
+            out.put("token", list(token.encode()))
+    for reference in range(len(VOCABULARIES)):
+        for translated in (0, 1):
+            for paper in (0, 1):
+                rows, seen = zip(*(mapped_rows(i, reference, translated, paper) for i in range(len(VOCABULARIES))))
+                rows, seen = np.array(rows), seen[0]
+                pool = log_pool(np.full(len(rows), 1 / len(rows)), rows)
+                lam, f = paper_greedy(rows, seen)
+                out.put("uniform_f", -pool[np.arange(len(seen)), seen].sum() / len(TEXT))
+                out.put("greedy", lam)
+                out.put("greedy_f", f)
+
+
 if __name__ == "__main__":
     write_fuse()
     write_weighers()
     write_sample()
     write_math()
     write_cbtm()
+    write_mapped()
