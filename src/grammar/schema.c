@@ -21,7 +21,8 @@ static const char *const PRELUDE =
     "w ::= | \" \" | \"\\n\" [ \\t]{0,20}\n"
     "plain ::= [^\"\\\\\\x00-\\x1f\\x7f]\n"
     "hex ::= [0-9a-fA-F]\n"
-    "char ::= plain | \"\\\\\" ([\"\\\\/bfnrt] | \"u\" ([0-9a-cA-CefEF] hex | [dD] [0-7]) hex hex)\n"
+    "char ::= plain | \"\\\\\" ([\"\\\\/bfnrt] | \"u\" ([0-9a-cA-CefEF] hex | [dD] [0-7]) hex "
+    "hex)\n"
     "string ::= \"\\\"\" char* \"\\\"\"\n"
     "int ::= \"0\" | [1-9] [0-9]{0,14}\n"
     "integer ::= \"-\"? int\n"
@@ -126,8 +127,9 @@ static enum packllm_status add_type(struct schema *s, const struct value *name, 
             return PACKLLM_OK;
         }
     }
-    return schema_error(s, "type is '%.60s': it must be null, boolean, integer, number, string, "
-                           "array or object, or a list of them",
+    return schema_error(s,
+                        "type is '%.60s': it must be null, boolean, integer, number, string, "
+                        "array or object, or a list of them",
                         text != NULL ? text : "no text");
 }
 
@@ -153,12 +155,8 @@ enum packllm_status schema_types(struct schema *s, const struct value *v, unsign
 
 unsigned schema_type_of(const struct value *v) {
     static const unsigned types[] = {
-        [VALUE_NULL] = TYPE_NULL,
-        [VALUE_BOOL] = TYPE_BOOLEAN,
-        [VALUE_INTEGER] = TYPE_INTEGER,
-        [VALUE_REAL] = TYPE_NUMBER,
-        [VALUE_TEXT] = TYPE_STRING,
-        [VALUE_LIST] = TYPE_ARRAY,
+        [VALUE_NULL] = TYPE_NULL,     [VALUE_BOOL] = TYPE_BOOLEAN, [VALUE_INTEGER] = TYPE_INTEGER,
+        [VALUE_REAL] = TYPE_NUMBER,   [VALUE_TEXT] = TYPE_STRING,  [VALUE_LIST] = TYPE_ARRAY,
         [VALUE_OBJECT] = TYPE_OBJECT,
     };
     return types[value_kind(v)];
@@ -170,8 +168,9 @@ enum packllm_status schema_resolve(struct schema *s, const struct value *ref,
     const char *text = value_kind(ref) == VALUE_TEXT ? value_text(ref, &size) : NULL;
     const struct value *at = document_root(s->doc);
     if (text == NULL || text[0] != '#' || (text[1] != '\0' && text[1] != '/')) {
-        return schema_error(s, "$ref is '%.100s': only places in this schema, as '#/$defs/name', "
-                               "can be meant",
+        return schema_error(s,
+                            "$ref is '%.100s': only places in this schema, as '#/$defs/name', "
+                            "can be meant",
                             text != NULL ? text : "no text");
     }
     const char *p = text + 1;
@@ -227,12 +226,14 @@ static enum packllm_status add_rule(struct schema *s, const struct value *v, con
         s->known_room = room;
     }
     size_t path = s->path.size;
-    if (path < 1000) {
+    if (path < 1000 && step[0] != '\0') {
         (void)buf_printf(&s->path, "/%.80s", step);
     }
     if (s->depth == SCHEMA_DEPTH_MAX || s->visits >= SCHEMA_VISITS_MAX) {
-        return schema_error(s, "schemas are nested deeper than %d, or lead back to themselves by a "
-                               "way that cannot be followed", SCHEMA_DEPTH_MAX);
+        return schema_error(s,
+                            "schemas are nested deeper than %d, or lead back to themselves by a "
+                            "way that cannot be followed",
+                            SCHEMA_DEPTH_MAX);
     }
     s->depth++;
     s->visits++;
@@ -241,9 +242,9 @@ static enum packllm_status add_rule(struct schema *s, const struct value *v, con
     struct buf body;
     buf_init(&body, GRAMMAR_MOST);
     enum packllm_status status = add_schema(s, v, &body);
-    if (status >= 0 && !(buf_printf(s->out, "s%u ::=", rule) &&
-                         buf_add(s->out, body.data, body.size) && buf_add_text(s->out, "\n") &&
-                         buf_printf(out, " s%u", rule))) {
+    if (status >= 0 &&
+        !(buf_printf(s->out, "s%u ::=", rule) && buf_add(s->out, body.data, body.size) &&
+          buf_add_text(s->out, "\n") && buf_printf(out, " s%u", rule))) {
         status = full(s);
     }
     buf_done(&body);
@@ -311,8 +312,8 @@ static enum packllm_status add_other_keys(struct schema *s, const char **names, 
         fine = fine && buf_add_text(&line, *at == ']' || *at == '-' || *at == '[' ? "\\" : "") &&
                buf_add(&line, at, char_size(at));
     }
-    fine = fine && buf_add_text(&line, "] plain*") && buf_add_text(&line, taken ? "\n" : " |\n") &&
-           buf_add(s->out, line.data, line.size);
+    fine = fine && buf_add_text(&line, "] plain*") &&
+           buf_add_text(&line, taken ? "\n" : " | \"\"\n") && buf_add(s->out, line.data, line.size);
     buf_done(&line);
     return status < 0 ? status : fine ? PACKLLM_OK : full(s);
 }
@@ -364,16 +365,19 @@ static enum packllm_status add_properties(struct schema *s, const struct propert
         if (p->schema == NULL) {
             fine = fine && buf_add_text(&pair, " value");
         } else {
-            status = add_rule(s, p->schema, p->name, &pair);
+            char step[80];
+            (void)snprintf(step, sizeof step, "properties/%.60s", p->name);
+            status = add_rule(s, p->schema, step, &pair);
         }
         const char *pair_text = pair.data != NULL ? pair.data : "";
-        fine = fine && buf_printf(s->out, "o%u-p%zu ::= %s w\n", rule, i, pair_text) &&
-               buf_printf(s->out, "o%u-f%zu ::= o%u-p%zu o%u-r%zu", rule, i, rule, i, rule, i + 1) &&
-               (p->required || buf_printf(s->out, " | o%u-f%zu", rule, i + 1)) &&
-               buf_printf(s->out, "\no%u-r%zu ::= \",\" w o%u-p%zu o%u-r%zu", rule, i, rule, i, rule,
-                          i + 1) &&
-               (p->required || buf_printf(s->out, " | o%u-r%zu", rule, i + 1)) &&
-               buf_add_text(s->out, "\n");
+        fine =
+            fine && buf_printf(s->out, "o%u-p%zu ::= %s w\n", rule, i, pair_text) &&
+            buf_printf(s->out, "o%u-f%zu ::= o%u-p%zu o%u-r%zu", rule, i, rule, i, rule, i + 1) &&
+            (p->required || buf_printf(s->out, " | o%u-f%zu", rule, i + 1)) &&
+            buf_printf(s->out, "\no%u-r%zu ::= \",\" w o%u-p%zu o%u-r%zu", rule, i, rule, i, rule,
+                       i + 1) &&
+            (p->required || buf_printf(s->out, " | o%u-r%zu", rule, i + 1)) &&
+            buf_add_text(s->out, "\n");
         buf_done(&pair);
         buf_done(&name);
         if (status >= 0 && !fine) {
@@ -466,9 +470,8 @@ static enum packllm_status add_object(struct schema *s, const struct value *v, s
     } else if (status >= 0) {
         unsigned rule = ++s->n_rules;
         if (others) {
-            status = add_others(s, list, n,
-                                additional != NULL ? additional : value_make_bool(s->doc, true),
-                                rule);
+            status = add_others(
+                s, list, n, additional != NULL ? additional : value_make_bool(s->doc, true), rule);
         }
         if (status >= 0) {
             status = add_properties(s, list, n, others, rule);
@@ -510,35 +513,38 @@ static enum packllm_status add_array(struct schema *s, const struct value *v, st
     buf_init(&chain, GRAMMAR_MOST);
     bool fine = buf_add_text(&item, ""), closed = items != NULL && value_is_false(items);
     if (status >= 0 && !closed) {
-        status = items == NULL || value_is_true(items) ? PACKLLM_OK
-                                                       : add_rule(s, items, "items", &item);
-        fine = fine && (items != NULL && !value_is_true(items) ? true
-                                                               : buf_add_text(&item, " value"));
+        status =
+            items == NULL || value_is_true(items) ? PACKLLM_OK : add_rule(s, items, "items", &item);
+        fine =
+            fine && (items != NULL && !value_is_true(items) ? true : buf_add_text(&item, " value"));
     }
     unsigned rule = ++s->n_rules;
     for (uint32_t i = 0; i < shown && status >= 0; i++) {
         char step[40];
         (void)snprintf(step, sizeof step, "prefixItems/%u", (unsigned)i);
         buf_cut(&chain, 0);
-        fine = fine && buf_printf(&chain, "a%u-%u ::=%s", rule, (unsigned)i, i > 0 ? " \",\" w" : "");
+        fine =
+            fine && buf_printf(&chain, "a%u-%u ::=%s", rule, (unsigned)i, i > 0 ? " \",\" w" : "");
         status = add_rule(s, value_at(prefix, i), step, &chain);
-        fine = fine && buf_printf(&chain, " w a%u-%u%s\n", rule, (unsigned)i + 1,
-                                  i >= least ? " |" : "") &&
+        fine = fine &&
+               buf_printf(&chain, " w a%u-%u%s\n", rule, (unsigned)i + 1,
+                          i >= least ? " | \"\"" : "") &&
                buf_add(s->out, chain.data, chain.size);
     }
     /* What follows the prefix. */
     uint32_t min = least > shown ? least - shown : 0;
     uint32_t max = most == UINT32_MAX ? most : most - shown;
-    fine = fine && buf_printf(s->out, "a%u-%u ::=", rule, (unsigned)shown);
+    fine = fine && buf_printf(s->out, "a%u-%u ::= \"\"", rule, (unsigned)shown);
     if (status >= 0 && closed && min > 0) {
         fine = fine && buf_add_text(s->out, " never");
     } else if (!closed && max > 0 && shown > 0) {
         fine = fine && buf_printf(s->out, " (\",\" w%s w)", item.data) &&
                schema_add_counts(s->out, min, max);
     } else if (!closed && max > 0) {
-        fine = fine && buf_printf(s->out, " (%s w (\",\" w%s w)", item.data, item.data) &&
-               schema_add_counts(s->out, min > 0 ? min - 1 : 0, max == UINT32_MAX ? max : max - 1) &&
-               buf_add_text(s->out, min == 0 ? ")?" : ")");
+        fine =
+            fine && buf_printf(s->out, " (%s w (\",\" w%s w)", item.data, item.data) &&
+            schema_add_counts(s->out, min > 0 ? min - 1 : 0, max == UINT32_MAX ? max : max - 1) &&
+            buf_add_text(s->out, min == 0 ? ")?" : ")");
     }
     fine = fine && buf_add_text(s->out, "\n") && buf_printf(out, " \"[\" w a%u-0 \"]\"", rule);
     buf_done(&item);
@@ -554,9 +560,15 @@ static enum packllm_status add_values(struct schema *s, const struct value *v,
     size_t n = one != NULL ? 1 : value_count(list);
     bool any = false;
     for (void *it = value_first(v); it != NULL; it = value_next(v, it)) {
-        static const char *const heard[] = {"type",    "enum",      "const",
-                                            "minimum", "maximum",   "exclusiveMinimum",
-                                            "exclusiveMaximum", "minLength", "maxLength"};
+        static const char *const heard[] = {"type",
+                                            "enum",
+                                            "const",
+                                            "minimum",
+                                            "maximum",
+                                            "exclusiveMinimum",
+                                            "exclusiveMaximum",
+                                            "minLength",
+                                            "maxLength"};
         bool known = schema_is_note(value_key(it));
         for (size_t i = 0; i < sizeof heard / sizeof *heard; i++) {
             known = known || strcmp(heard[i], value_key(it)) == 0;
@@ -614,8 +626,9 @@ static enum packllm_status add_branches(struct schema *s, const struct value *v,
             bool apart = false;
             status = schema_apart(s, value_at(list, k), branch, 4, &apart);
             if (status >= 0 && !apart) {
-                status = schema_error(s, "oneOf: it is not clear that no value satisfies both "
-                                         "branch %zu and branch %zu; if either will do, write anyOf",
+                status = schema_error(s,
+                                      "oneOf: it is not clear that no value satisfies both "
+                                      "branch %zu and branch %zu; if either will do, write anyOf",
                                       k, i);
             }
         }

@@ -20,7 +20,7 @@ enum {
 };
 
 enum {
-    SCHEMA_DEPTH_MAX = 64,     /* of nested schemas */
+    SCHEMA_DEPTH_MAX = 64,      /* of nested schemas */
     SCHEMA_VISITS_MAX = 1 << 14 /* schemas looked at, with those made by merging */
 };
 

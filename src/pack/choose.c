@@ -407,10 +407,10 @@ static size_t offer_bytes(struct packllm_session *s) {
     pool_here(s, 0, logp);
     for (unsigned b = 0; b < 256; b++) {
         struct prefix_place place = prefix_root(tree);
-        if (constraint_allows(s->constraint, (uint8_t)b) &&
-            prefix_step(tree, &place, (uint8_t)b) && prefix_ending(tree, &place) > 0) {
-            c->sampled[n++] = (struct sample_candidate){.id = tree->ids[place.low],
-                                                        .logp = (double)logp[b]};
+        if (constraint_allows(s->constraint, (uint8_t)b) && prefix_step(tree, &place, (uint8_t)b) &&
+            prefix_ending(tree, &place) > 0) {
+            c->sampled[n++] =
+                (struct sample_candidate){.id = tree->ids[place.low], .logp = (double)logp[b]};
         }
     }
     return n;
@@ -484,7 +484,8 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
             return status;
         }
     }
-    if (row.end > 0.0 && (s->constraint == NULL || constraint_may_end(s->constraint)) && s->utf8.need == 0 && !s->params.sampling.ignore_eos) {
+    if (row.end > 0.0 && (s->constraint == NULL || constraint_may_end(s->constraint)) &&
+        s->utf8.need == 0 && !s->params.sampling.ignore_eos) {
         sum += exp(logp_end);
         c->sampled[n_sampled++] =
             (struct sample_candidate){.id = (int32_t)tree->table->n, .logp = logp_end + row.log_z};

@@ -37,7 +37,7 @@ class Help(Program):
         for option in ("-m -c -t -ngl -p -f -n -s -v --space --pool --weights --shrink --tau --tokenizer --choose "
                        "--isolate --log-json --no-progress --memory --temp --top-k --top-p --min-p --repeat-penalty "
                        "--repeat-last-n --presence-penalty --frequency-penalty --ignore-eos --stop --json --why "
-                       "--align --feed --reference --rpc --logit-bias --grammar-file --json-schema --logprobs "
+                       "--align --feed --reference --rpc --logit-bias --logprobs "
                        "--draft --pack --chat-template --system-prompt").split():
             self.assertRegex(text, r"(?m)(^| |,)%s\b" % option)
         for default in ("default 0.8", "default 40", "default 0.95", "default 0.05", "default exact", "default log"):
@@ -127,8 +127,7 @@ class Wrong(Program):
 
     def test_later_options_say_so(self):
         for option in ("-hf", "--hf-repo", "--rpc", "--align=mined", "--feed", "--reference",
-                       "--system-prompt", "-sys", "--chat-template", "--logit-bias", "--grammar-file",
-                       "--json-schema", "--logprobs=3", "--draft"):
+                       "--system-prompt", "-sys", "--chat-template", "--logit-bias", "--logprobs=3", "--draft"):
             self.bad(2, "run", option, says="%s is not in this version yet" % option.split("=")[0])
         for option, value in (("--isolate", "on"),):
             self.bad(2, "weigh", option, value, says="%s %s is not in this version yet" % (option, value))
