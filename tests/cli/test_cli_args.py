@@ -37,7 +37,7 @@ class Help(Program):
         for option in ("-m -c -t -ngl -p -f -n -s -v --space --pool --weights --shrink --tau --tokenizer --choose "
                        "--isolate --log-json --no-progress --memory --temp --top-k --top-p --min-p --repeat-penalty "
                        "--repeat-last-n --presence-penalty --frequency-penalty --ignore-eos --stop --json --why "
-                       "--align --feed --reference --rpc --logit-bias --logprobs "
+                       "--align --feed --reference --rpc --logit-bias --grammar-file --json-schema --logprobs "
                        "--draft --pack --chat-template --system-prompt").split():
             self.assertRegex(text, r"(?m)(^| |,)%s\b" % option)
         for default in ("default 0.8", "default 40", "default 0.95", "default 0.05", "default exact", "default log"):
