@@ -289,8 +289,7 @@ static int read_constraint(struct work *work) {
     }
     bool file = grammar != NULL || (schema != NULL && schema[0] == '@');
     if (file) {
-        int code = input_file(work->cli, grammar != NULL ? grammar : schema + 1,
-                              &work->constraint);
+        int code = input_file(work->cli, grammar != NULL ? grammar : schema + 1, &work->constraint);
         if (code != EXIT_FINE) {
             return code;
         }

@@ -102,8 +102,7 @@ static bool prune(struct grammar *g, const bool *alive) {
     uint32_t kept = 0;
     for (uint32_t e = 0; e < g->n_edges; e++) {
         struct edge edge = g->edges[e];
-        if (alive[edge.to] &&
-            (edge.kind != EDGE_CALL || alive[g->rules[edge.rule].start])) {
+        if (alive[edge.to] && (edge.kind != EDGE_CALL || alive[g->rules[edge.rule].start])) {
             g->edges[kept++] = edge;
         }
     }
@@ -147,7 +146,8 @@ static void add_begins(const struct grammar *g, uint32_t r, const bool *empty, b
                 out->from[out->n] = r;
                 out->to[out->n++] = e->rule;
             }
-            bool on = e->kind == EDGE_FREE || (e->kind == EDGE_CALL && empty[g->rules[e->rule].start]);
+            bool on =
+                e->kind == EDGE_FREE || (e->kind == EDGE_CALL && empty[g->rules[e->rule].start]);
             if (on && !seen[e->to]) {
                 seen[e->to] = true;
                 todo[n++] = e->to;
@@ -283,9 +283,10 @@ enum packllm_status grammar_finish(struct builder *b, struct packllm_error *err)
         }
         status = check_left(b, empty, seen, todo, err);
         if (status >= 0 && !alive[g->rules[g->root].start]) {
-            status = fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
-                          "no text satisfies the grammar: 'root' never comes to an end%s",
-                          b->bytes != NULL ? " in the bytes that the member's tokens can write" : "");
+            status =
+                fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                     "no text satisfies the grammar: 'root' never comes to an end%s",
+                     b->bytes != NULL ? " in the bytes that the member's tokens can write" : "");
         }
         if (status >= 0 && !prune(g, alive)) {
             status = fail_memory(err, g->n_edges * sizeof *g->edges);

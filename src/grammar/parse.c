@@ -114,7 +114,7 @@ static enum packllm_status read_escape(struct parser *p, uint32_t *out) {
     uint32_t value = 0;
     for (unsigned i = 0; i < digits; i++, p->at++) {
         c = peek(p);
-        int digit = c >= '0' && c <= '9'                ? c - '0'
+        int digit = c >= '0' && c <= '9'                 ? c - '0'
                     : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
                                                          : -1;
         if (digit < 0) {
@@ -420,8 +420,7 @@ static enum packllm_status parse_rule(struct parser *p) {
     }
     b->g->rules[rule].defined = true;
     b->g->rules[rule].where = begin;
-    enum packllm_status status =
-        parse_choice(p, b->g->rules[rule].start, b->g->rules[rule].end);
+    enum packllm_status status = parse_choice(p, b->g->rules[rule].start, b->g->rules[rule].end);
     if (status >= 0 && !b->full && !b->no_memory && p->at < b->size && peek(p) != '\n' &&
         peek(p) != '\r') {
         status = expected(p, "an element, '|' or the end of the line");
@@ -433,8 +432,8 @@ static enum packllm_status parse_rule(struct parser *p) {
 enum packllm_status grammar_parse(struct builder *b, struct packllm_error *err) {
     struct parser p = {.b = b, .err = err};
     if (b->size > GRAMMAR_TEXT_MAX) {
-        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
-                    "the grammar is longer than %d bytes", GRAMMAR_TEXT_MAX);
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "the grammar is longer than %d bytes",
+                    GRAMMAR_TEXT_MAX);
     }
     size_t good = utf8_check(b->text, b->size);
     if (good < b->size) {

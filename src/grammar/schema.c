@@ -15,13 +15,12 @@
 #include "base/alloc.h"
 #include "base/status.h"
 
-enum { GRAMMAR_MOST = 1 << 20 }; /* bytes of a grammar */
-
 static const char *const PRELUDE =
     "w ::= | \" \" | \"\\n\" [ \\t]{0,20}\n"
     "plain ::= [^\"\\\\\\x00-\\x1f\\x7f]\n"
     "hex ::= [0-9a-fA-F]\n"
-    "char ::= plain | \"\\\\\" ([\"\\\\/bfnrt] | \"u\" ([0-9a-cA-CefEF] hex | [dD] [0-7]) hex hex)\n"
+    "char ::= plain | \"\\\\\" ([\"\\\\/bfnrt] | \"u\" ([0-9a-cA-CefEF] hex | [dD] [0-7]) hex "
+    "hex)\n"
     "string ::= \"\\\"\" char* \"\\\"\"\n"
     "int ::= \"0\" | [1-9] [0-9]{0,14}\n"
     "integer ::= \"-\"? int\n"
@@ -126,8 +125,9 @@ static enum packllm_status add_type(struct schema *s, const struct value *name, 
             return PACKLLM_OK;
         }
     }
-    return schema_error(s, "type is '%.60s': it must be null, boolean, integer, number, string, "
-                           "array or object, or a list of them",
+    return schema_error(s,
+                        "type is '%.60s': it must be null, boolean, integer, number, string, "
+                        "array or object, or a list of them",
                         text != NULL ? text : "no text");
 }
 
@@ -153,12 +153,8 @@ enum packllm_status schema_types(struct schema *s, const struct value *v, unsign
 
 unsigned schema_type_of(const struct value *v) {
     static const unsigned types[] = {
-        [VALUE_NULL] = TYPE_NULL,
-        [VALUE_BOOL] = TYPE_BOOLEAN,
-        [VALUE_INTEGER] = TYPE_INTEGER,
-        [VALUE_REAL] = TYPE_NUMBER,
-        [VALUE_TEXT] = TYPE_STRING,
-        [VALUE_LIST] = TYPE_ARRAY,
+        [VALUE_NULL] = TYPE_NULL,     [VALUE_BOOL] = TYPE_BOOLEAN, [VALUE_INTEGER] = TYPE_INTEGER,
+        [VALUE_REAL] = TYPE_NUMBER,   [VALUE_TEXT] = TYPE_STRING,  [VALUE_LIST] = TYPE_ARRAY,
         [VALUE_OBJECT] = TYPE_OBJECT,
     };
     return types[value_kind(v)];
@@ -170,8 +166,9 @@ enum packllm_status schema_resolve(struct schema *s, const struct value *ref,
     const char *text = value_kind(ref) == VALUE_TEXT ? value_text(ref, &size) : NULL;
     const struct value *at = document_root(s->doc);
     if (text == NULL || text[0] != '#' || (text[1] != '\0' && text[1] != '/')) {
-        return schema_error(s, "$ref is '%.100s': only places in this schema, as '#/$defs/name', "
-                               "can be meant",
+        return schema_error(s,
+                            "$ref is '%.100s': only places in this schema, as '#/$defs/name', "
+                            "can be meant",
                             text != NULL ? text : "no text");
     }
     const char *p = text + 1;
@@ -202,19 +199,18 @@ enum packllm_status schema_resolve(struct schema *s, const struct value *ref,
 
 /* ---- rules ------------------------------------------------------------------------------------ */
 
-static enum packllm_status full(struct schema *s) {
+enum packllm_status schema_full(struct schema *s) {
     return schema_error(s, "the schema is too large: its grammar is longer than %d bytes",
-                        GRAMMAR_MOST);
+                        SCHEMA_GRAMMAR_MOST);
 }
 
 static enum packllm_status add_schema(struct schema *s, const struct value *v, struct buf *out);
 
-/* Appends the name of the rule for a schema, which is made if it is new. */
-static enum packllm_status add_rule(struct schema *s, const struct value *v, const char *step,
-                                    struct buf *out) {
+enum packllm_status schema_rule(struct schema *s, const struct value *v, const char *step,
+                                struct buf *out) {
     for (size_t i = 0; i < s->n_known; i++) {
         if (s->known[i].schema == v) {
-            return buf_printf(out, " s%u", s->known[i].rule) ? PACKLLM_OK : full(s);
+            return buf_printf(out, " s%u", s->known[i].rule) ? PACKLLM_OK : schema_full(s);
         }
     }
     if (s->n_known == s->known_room) {
@@ -227,24 +223,26 @@ static enum packllm_status add_rule(struct schema *s, const struct value *v, con
         s->known_room = room;
     }
     size_t path = s->path.size;
-    if (path < 1000) {
+    if (path < 1000 && step[0] != '\0') {
         (void)buf_printf(&s->path, "/%.80s", step);
     }
     if (s->depth == SCHEMA_DEPTH_MAX || s->visits >= SCHEMA_VISITS_MAX) {
-        return schema_error(s, "schemas are nested deeper than %d, or lead back to themselves by a "
-                               "way that cannot be followed", SCHEMA_DEPTH_MAX);
+        return schema_error(s,
+                            "schemas are nested deeper than %d, or lead back to themselves by a "
+                            "way that cannot be followed",
+                            SCHEMA_DEPTH_MAX);
     }
     s->depth++;
     s->visits++;
     unsigned rule = ++s->n_rules;
     s->known[s->n_known++] = (struct known){v, rule};
     struct buf body;
-    buf_init(&body, GRAMMAR_MOST);
+    buf_init(&body, SCHEMA_GRAMMAR_MOST);
     enum packllm_status status = add_schema(s, v, &body);
-    if (status >= 0 && !(buf_printf(s->out, "s%u ::=", rule) &&
-                         buf_add(s->out, body.data, body.size) && buf_add_text(s->out, "\n") &&
-                         buf_printf(out, " s%u", rule))) {
-        status = full(s);
+    if (status >= 0 &&
+        !(buf_printf(s->out, "s%u ::=", rule) && buf_add(s->out, body.data, body.size) &&
+          buf_add_text(s->out, "\n") && buf_printf(out, " s%u", rule))) {
+        status = schema_full(s);
     }
     buf_done(&body);
     if (status >= 0) {
@@ -252,298 +250,6 @@ static enum packllm_status add_rule(struct schema *s, const struct value *v, con
     }
     s->depth--;
     return status;
-}
-
-/* ---- objects ---------------------------------------------------------------------------------- */
-
-struct property {
-    const char *name;
-    const struct value *schema; /* NULL: any value */
-    bool required;
-};
-
-static int by_name(const void *left, const void *right) {
-    const char *const *a = left;
-    const char *const *b = right;
-    return strcmp(*a, *b);
-}
-
-/* Bytes of a name that plain characters of a key can be: none that JSON escapes. */
-static bool is_plain(const char *name) {
-    for (; *name != '\0'; name++) {
-        if ((uint8_t)*name < 0x20 || *name == 0x7f || *name == '"' || *name == '\\') {
-            return false;
-        }
-    }
-    return true;
-}
-
-static size_t char_size(const char *text) {
-    uint8_t c = (uint8_t)*text;
-    return c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
-}
-
-/* A rule for keys that are none of names[n], which share their first `depth` bytes; sorted, distinct. */
-static enum packllm_status add_other_keys(struct schema *s, const char **names, size_t n,
-                                          size_t depth, const char *rule, unsigned *count) {
-    struct buf line;
-    buf_init(&line, GRAMMAR_MOST);
-    unsigned own = (*count)++;
-    size_t i = 0;
-    bool taken = n > 0 && names[0][depth] == '\0';
-    enum packllm_status status = PACKLLM_OK;
-    bool fine = buf_printf(&line, "%s%u ::= ", rule, own);
-    i = taken ? 1 : 0;
-    size_t first = i;
-    while (i < n && status >= 0) { /* the names that go on by the same character */
-        size_t size = char_size(names[i] + depth), end = i + 1;
-        while (end < n && strncmp(names[end] + depth, names[i] + depth, size) == 0) {
-            end++;
-        }
-        fine = fine && buf_add_text(&line, "\"") && buf_add(&line, names[i] + depth, size) &&
-               buf_printf(&line, "\" %s%u | ", rule, *count);
-        status = add_other_keys(s, names + i, end - i, depth + size, rule, count);
-        i = end;
-    }
-    fine = fine && buf_add_text(&line, "[^\"\\\\\\x00-\\x1f\\x7f");
-    for (i = first; i < n; i++) {
-        const char *at = names[i] + depth;
-        fine = fine && buf_add_text(&line, *at == ']' || *at == '-' || *at == '[' ? "\\" : "") &&
-               buf_add(&line, at, char_size(at));
-    }
-    fine = fine && buf_add_text(&line, "] plain*") && buf_add_text(&line, taken ? "\n" : " |\n") &&
-           buf_add(s->out, line.data, line.size);
-    buf_done(&line);
-    return status < 0 ? status : fine ? PACKLLM_OK : full(s);
-}
-
-/* The rule for a property beyond those named: a key that is none of theirs, its value. */
-static enum packllm_status add_others(struct schema *s, const struct property *properties, size_t n,
-                                      const struct value *schema, unsigned rule) {
-    const char **names = alloc_array(n, sizeof *names);
-    struct buf line;
-    char keys[32];
-    unsigned count = 0;
-    size_t plain = 0;
-    if (names == NULL) {
-        return fail_memory(s->err, n * sizeof *names);
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (is_plain(properties[i].name)) {
-            names[plain++] = properties[i].name;
-        }
-    }
-    qsort(names, plain, sizeof *names, by_name);
-    (void)snprintf(keys, sizeof keys, "o%u-k", rule);
-    enum packllm_status status = add_other_keys(s, names, plain, 0, keys, &count);
-    buf_init(&line, GRAMMAR_MOST);
-    bool fine = buf_printf(&line, "o%u-other ::= \"\\\"\" %s0 \"\\\":\" w", rule, keys);
-    if (status >= 0 && !value_is_true(schema)) {
-        status = add_rule(s, schema, "additionalProperties", &line);
-    } else {
-        fine = fine && buf_add_text(&line, " value");
-    }
-    fine = fine && buf_add_text(&line, " w\n") && buf_add(s->out, line.data, line.size);
-    base_free(names);
-    buf_done(&line);
-    return status < 0 ? status : fine ? PACKLLM_OK : full(s);
-}
-
-/* Rules o…-f0 (nothing stands yet) and o…-r0 (something does), and on for each property. */
-static enum packllm_status add_properties(struct schema *s, const struct property *properties,
-                                          size_t n, bool others, unsigned rule) {
-    enum packllm_status status = PACKLLM_OK;
-    for (size_t i = 0; i < n && status >= 0; i++) {
-        struct buf pair, name;
-        const struct property *p = &properties[i];
-        buf_init(&pair, GRAMMAR_MOST);
-        buf_init(&name, GRAMMAR_MOST);
-        bool fine = value_dump_text(p->name, &name);
-        fine = fine && schema_add_literal(&pair, name.data, name.size) &&
-               buf_add_text(&pair, " \":\" w");
-        if (p->schema == NULL) {
-            fine = fine && buf_add_text(&pair, " value");
-        } else {
-            status = add_rule(s, p->schema, p->name, &pair);
-        }
-        const char *pair_text = pair.data != NULL ? pair.data : "";
-        fine = fine && buf_printf(s->out, "o%u-p%zu ::= %s w\n", rule, i, pair_text) &&
-               buf_printf(s->out, "o%u-f%zu ::= o%u-p%zu o%u-r%zu", rule, i, rule, i, rule, i + 1) &&
-               (p->required || buf_printf(s->out, " | o%u-f%zu", rule, i + 1)) &&
-               buf_printf(s->out, "\no%u-r%zu ::= \",\" w o%u-p%zu o%u-r%zu", rule, i, rule, i, rule,
-                          i + 1) &&
-               (p->required || buf_printf(s->out, " | o%u-r%zu", rule, i + 1)) &&
-               buf_add_text(s->out, "\n");
-        buf_done(&pair);
-        buf_done(&name);
-        if (status >= 0 && !fine) {
-            status = full(s);
-        }
-    }
-    if (status >= 0 && !(others ? buf_printf(s->out,
-                                             "o%u-f%zu ::= (o%u-other (\",\" w o%u-other)*)?\n"
-                                             "o%u-r%zu ::= (\",\" w o%u-other)*\n",
-                                             rule, n, rule, rule, rule, n, rule)
-                                : buf_printf(s->out, "o%u-f%zu ::= \"\"\no%u-r%zu ::= \"\"\n", rule,
-                                             n, rule, n))) {
-        status = full(s);
-    }
-    return status;
-}
-
-/* properties, and what is required without being among them. out[properties + required] */
-static enum packllm_status list_properties(struct schema *s, const struct value *properties,
-                                           const struct value *required,
-                                           const struct value *additional, struct property *out,
-                                           size_t *out_n) {
-    size_t n = 0;
-    if (properties != NULL) {
-        for (void *it = value_first(properties); it != NULL; it = value_next(properties, it)) {
-            out[n++] = (struct property){.name = value_key(it), .schema = value_of(it)};
-        }
-    }
-    for (size_t i = 0; required != NULL && i < value_count(required); i++) {
-        const struct value *name = value_at(required, i);
-        size_t size, k = 0;
-        if (value_kind(name) != VALUE_TEXT) {
-            return schema_error(s, "required must be a list of names");
-        }
-        const char *text = value_text(name, &size);
-        while (k < n && strcmp(out[k].name, text) != 0) {
-            k++;
-        }
-        if (k == n) {
-            out[n++] = (struct property){
-                .name = text,
-                .schema = additional != NULL && !value_is_true(additional) ? additional : NULL};
-        }
-        out[k].required = true;
-    }
-    *out_n = n;
-    return PACKLLM_OK;
-}
-
-static enum packllm_status add_object(struct schema *s, const struct value *v, struct buf *out) {
-    const struct value *properties = value_get(v, "properties");
-    const struct value *required = value_get(v, "required");
-    const struct value *additional = value_get(v, "additionalProperties");
-    uint32_t least = 0, most = UINT32_MAX, n_required = 0;
-    if (properties != NULL && value_kind(properties) != VALUE_OBJECT) {
-        return schema_error(s, "properties must be an object");
-    }
-    if (required != NULL && value_kind(required) != VALUE_LIST) {
-        return schema_error(s, "required must be a list of names");
-    }
-    enum packllm_status status = schema_count(s, v, "minProperties", &least);
-    status = status < 0 ? status : schema_count(s, v, "maxProperties", &most);
-    if (status < 0) {
-        return status;
-    }
-    size_t n = (properties != NULL ? value_count(properties) : 0) +
-               (required != NULL ? value_count(required) : 0);
-    bool others = additional != NULL ? !value_is_false(additional)
-                                     : properties == NULL || value_count(properties) == 0;
-    struct property *list = alloc_array(n, sizeof *list);
-    if (list == NULL) {
-        return fail_memory(s->err, n * sizeof *list);
-    }
-    status = list_properties(s, properties, required, additional, list, &n);
-    for (size_t i = 0; i < n; i++) {
-        n_required += list[i].required ? 1 : 0;
-    }
-    if (status >= 0 && least > n_required) {
-        status = schema_error(s, "minProperties is not supported beyond the required ones");
-    }
-    if (status >= 0 && most < n && others == false) {
-        status = schema_error(s, "maxProperties below the number of properties is not supported");
-    }
-    if (status >= 0 && most != UINT32_MAX && others && most > 0) {
-        status = schema_error(s, "maxProperties is not supported where properties may be added");
-    }
-    others = others && most > 0;
-    if (status >= 0 && n == 0 && others && (additional == NULL || value_is_true(additional))) {
-        status = buf_add_text(out, " object") ? PACKLLM_OK : full(s);
-    } else if (status >= 0) {
-        unsigned rule = ++s->n_rules;
-        if (others) {
-            status = add_others(s, list, n,
-                                additional != NULL ? additional : value_make_bool(s->doc, true),
-                                rule);
-        }
-        if (status >= 0) {
-            status = add_properties(s, list, n, others, rule);
-        }
-        if (status >= 0 && !buf_printf(out, " \"{\" w o%u-f0 \"}\"", rule)) {
-            status = full(s);
-        }
-    }
-    base_free(list);
-    return status;
-}
-
-/* ---- arrays ----------------------------------------------------------------------------------- */
-
-static enum packllm_status add_array(struct schema *s, const struct value *v, struct buf *out) {
-    const struct value *prefix = value_get(v, "prefixItems"), *items = value_get(v, "items");
-    const struct value *unique = value_get(v, "uniqueItems");
-    uint32_t least = 0, most = UINT32_MAX;
-    if (items != NULL && value_kind(items) == VALUE_LIST) { /* as drafts before 2020-12 had it */
-        prefix = items;
-        items = value_get(v, "additionalItems");
-    }
-    if (unique != NULL && !value_is_false(unique)) {
-        return schema_error(s, "uniqueItems is not supported");
-    }
-    if (prefix != NULL && value_kind(prefix) != VALUE_LIST) {
-        return schema_error(s, "prefixItems must be a list of schemas");
-    }
-    enum packllm_status status = schema_count(s, v, "minItems", &least);
-    status = status < 0 ? status : schema_count(s, v, "maxItems", &most);
-    if (status >= 0 && most < least) {
-        status = schema_error(s, "minItems %u is more than maxItems %u", (unsigned)least,
-                              (unsigned)most);
-    }
-    uint32_t n = prefix != NULL ? (uint32_t)value_count(prefix) : 0;
-    uint32_t shown = n < most ? n : most;
-    struct buf item, chain;
-    buf_init(&item, GRAMMAR_MOST);
-    buf_init(&chain, GRAMMAR_MOST);
-    bool fine = buf_add_text(&item, ""), closed = items != NULL && value_is_false(items);
-    if (status >= 0 && !closed) {
-        status = items == NULL || value_is_true(items) ? PACKLLM_OK
-                                                       : add_rule(s, items, "items", &item);
-        fine = fine && (items != NULL && !value_is_true(items) ? true
-                                                               : buf_add_text(&item, " value"));
-    }
-    unsigned rule = ++s->n_rules;
-    for (uint32_t i = 0; i < shown && status >= 0; i++) {
-        char step[40];
-        (void)snprintf(step, sizeof step, "prefixItems/%u", (unsigned)i);
-        buf_cut(&chain, 0);
-        fine = fine && buf_printf(&chain, "a%u-%u ::=%s", rule, (unsigned)i, i > 0 ? " \",\" w" : "");
-        status = add_rule(s, value_at(prefix, i), step, &chain);
-        fine = fine && buf_printf(&chain, " w a%u-%u%s\n", rule, (unsigned)i + 1,
-                                  i >= least ? " |" : "") &&
-               buf_add(s->out, chain.data, chain.size);
-    }
-    /* What follows the prefix. */
-    uint32_t min = least > shown ? least - shown : 0;
-    uint32_t max = most == UINT32_MAX ? most : most - shown;
-    fine = fine && buf_printf(s->out, "a%u-%u ::=", rule, (unsigned)shown);
-    if (status >= 0 && closed && min > 0) {
-        fine = fine && buf_add_text(s->out, " never");
-    } else if (!closed && max > 0 && shown > 0) {
-        fine = fine && buf_printf(s->out, " (\",\" w%s w)", item.data) &&
-               schema_add_counts(s->out, min, max);
-    } else if (!closed && max > 0) {
-        fine = fine && buf_printf(s->out, " (%s w (\",\" w%s w)", item.data, item.data) &&
-               schema_add_counts(s->out, min > 0 ? min - 1 : 0, max == UINT32_MAX ? max : max - 1) &&
-               buf_add_text(s->out, min == 0 ? ")?" : ")");
-    }
-    fine = fine && buf_add_text(s->out, "\n") && buf_printf(out, " \"[\" w a%u-0 \"]\"", rule);
-    buf_done(&item);
-    buf_done(&chain);
-    return status < 0 ? status : fine ? PACKLLM_OK : full(s);
 }
 
 /* ---- any schema ------------------------------------------------------------------------------- */
@@ -554,9 +260,15 @@ static enum packllm_status add_values(struct schema *s, const struct value *v,
     size_t n = one != NULL ? 1 : value_count(list);
     bool any = false;
     for (void *it = value_first(v); it != NULL; it = value_next(v, it)) {
-        static const char *const heard[] = {"type",    "enum",      "const",
-                                            "minimum", "maximum",   "exclusiveMinimum",
-                                            "exclusiveMaximum", "minLength", "maxLength"};
+        static const char *const heard[] = {"type",
+                                            "enum",
+                                            "const",
+                                            "minimum",
+                                            "maximum",
+                                            "exclusiveMinimum",
+                                            "exclusiveMaximum",
+                                            "minLength",
+                                            "maxLength"};
         bool known = schema_is_note(value_key(it));
         for (size_t i = 0; i < sizeof heard / sizeof *heard; i++) {
             known = known || strcmp(heard[i], value_key(it)) == 0;
@@ -574,17 +286,17 @@ static enum packllm_status add_values(struct schema *s, const struct value *v,
             return status;
         }
         if (accepted) {
-            buf_init(&text, GRAMMAR_MOST);
+            buf_init(&text, SCHEMA_GRAMMAR_MOST);
             fine = value_dump(value, &text) && buf_add_text(out, any ? " | " : " ") &&
                    schema_add_literal(out, text.data, text.size);
             buf_done(&text);
             any = true;
         }
         if (!fine) {
-            return full(s);
+            return schema_full(s);
         }
     }
-    return any || buf_add_text(out, " never") ? PACKLLM_OK : full(s);
+    return any || buf_add_text(out, " never") ? PACKLLM_OK : schema_full(s);
 }
 
 /* anyOf, oneOf: each branch with what stands beside it. */
@@ -614,8 +326,9 @@ static enum packllm_status add_branches(struct schema *s, const struct value *v,
             bool apart = false;
             status = schema_apart(s, value_at(list, k), branch, 4, &apart);
             if (status >= 0 && !apart) {
-                status = schema_error(s, "oneOf: it is not clear that no value satisfies both "
-                                         "branch %zu and branch %zu; if either will do, write anyOf",
+                status = schema_error(s,
+                                      "oneOf: it is not clear that no value satisfies both "
+                                      "branch %zu and branch %zu; if either will do, write anyOf",
                                       k, i);
             }
         }
@@ -623,10 +336,10 @@ static enum packllm_status add_branches(struct schema *s, const struct value *v,
             status = schema_merge(s, rest, branch, &branch);
         }
         if (status >= 0 && i > 0 && !buf_add_text(out, " |")) {
-            status = full(s);
+            status = schema_full(s);
         }
         if (status >= 0) {
-            status = add_rule(s, branch, step, out);
+            status = schema_rule(s, branch, step, out);
         }
     }
     return status;
@@ -646,8 +359,9 @@ static enum packllm_status add_types(struct schema *s, const struct value *v, st
     unsigned types = 0;
     enum packllm_status status = schema_types(s, v, &types);
     if (status >= 0 && types == 0) {
-        return buf_add_text(out, value_get(v, "type") != NULL ? " never" : " value") ? PACKLLM_OK
-                                                                                     : full(s);
+        return buf_add_text(out, value_get(v, "type") != NULL ? " never" : " value")
+                   ? PACKLLM_OK
+                   : schema_full(s);
     }
     bool any = false;
     for (unsigned bit = 1; bit <= TYPE_OBJECT && status >= 0; bit <<= 1) {
@@ -655,15 +369,15 @@ static enum packllm_status add_types(struct schema *s, const struct value *v, st
             continue;
         }
         if (any && !buf_add_text(out, " |")) {
-            return full(s);
+            return schema_full(s);
         }
         any = true;
         switch (bit) {
         case TYPE_NULL:
-            status = buf_add_text(out, " \"null\"") ? PACKLLM_OK : full(s);
+            status = buf_add_text(out, " \"null\"") ? PACKLLM_OK : schema_full(s);
             break;
         case TYPE_BOOLEAN:
-            status = buf_add_text(out, " \"true\" | \"false\"") ? PACKLLM_OK : full(s);
+            status = buf_add_text(out, " \"true\" | \"false\"") ? PACKLLM_OK : schema_full(s);
             break;
         case TYPE_INTEGER:
             status = schema_integer(s, v, out);
@@ -675,18 +389,19 @@ static enum packllm_status add_types(struct schema *s, const struct value *v, st
             status = schema_string(s, v, out);
             break;
         case TYPE_ARRAY:
-            status = add_array(s, v, out);
+            status = schema_array(s, v, out);
             break;
         default:
-            status = add_object(s, v, out);
+            status = schema_object(s, v, out);
         }
     }
-    return status < 0 || !out->failed ? status : full(s);
+    return status < 0 || !out->failed ? status : schema_full(s);
 }
 
 static enum packllm_status add_schema(struct schema *s, const struct value *v, struct buf *out) {
     if (value_is_true(v) || value_is_false(v)) {
-        return buf_add_text(out, value_is_true(v) ? " value" : " never") ? PACKLLM_OK : full(s);
+        return buf_add_text(out, value_is_true(v) ? " value" : " never") ? PACKLLM_OK
+                                                                         : schema_full(s);
     }
     if (value_kind(v) != VALUE_OBJECT) {
         return schema_error(s, "a schema must be an object, true or false");
@@ -699,7 +414,7 @@ static enum packllm_status add_schema(struct schema *s, const struct value *v, s
     }
     if (status >= 0 && ref != NULL && alone) {
         status = schema_resolve(s, ref, &flat);
-        return status < 0 ? status : add_rule(s, flat, "$ref", out);
+        return status < 0 ? status : schema_rule(s, flat, "$ref", out);
     }
     if (status >= 0 && (ref != NULL || value_get(v, "allOf") != NULL)) {
         status = schema_flatten(s, v, &flat);
@@ -735,13 +450,13 @@ enum packllm_status grammar_from_schema(struct buf *out, const char *text, size_
     buf_init(&s.path, 1 << 12);
     buf_init(&root, 64);
     if (!buf_add_text(out, PRELUDE)) {
-        status = full(&s);
+        status = schema_full(&s);
     }
     if (status >= 0) {
-        status = add_rule(&s, document_root(s.doc), "", &root);
+        status = schema_rule(&s, document_root(s.doc), "", &root);
     }
     if (status >= 0 && !(buf_printf(out, "root ::=%s\n", root.data))) {
-        status = full(&s);
+        status = schema_full(&s);
     }
     buf_done(&root);
     buf_done(&s.path);

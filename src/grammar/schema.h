@@ -1,4 +1,5 @@
-/* schema.h - what the files of the schema compiler share. schema.c walks the schema, schema_merge.c
+/* schema.h - what the files of the schema compiler share. schema.c walks the schema, schema_compound.c
+ * writes objects and arrays, schema_merge.c
  * makes one schema of several, schema_scalar.c writes numbers and strings, schema_pattern.c regular
  * expressions. What is written is GBNF; docs/grammar.md says which schemas. */
 #ifndef GRAMMAR_SCHEMA_H
@@ -20,8 +21,9 @@ enum {
 };
 
 enum {
-    SCHEMA_DEPTH_MAX = 64,     /* of nested schemas */
-    SCHEMA_VISITS_MAX = 1 << 14 /* schemas looked at, with those made by merging */
+    SCHEMA_GRAMMAR_MOST = 1 << 20, /* bytes of the grammar */
+    SCHEMA_DEPTH_MAX = 64,         /* of nested schemas */
+    SCHEMA_VISITS_MAX = 1 << 14    /* schemas looked at, with those made by merging */
 };
 
 struct known {
@@ -42,6 +44,11 @@ struct schema {
 /* The error at the present path. */
 enum packllm_status schema_error(struct schema *s, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* The error for a grammar that is longer than SCHEMA_GRAMMAR_MOST. */
+enum packllm_status schema_full(struct schema *s);
+/* Appends the name of the rule for a schema, which is made if it is new. step: for the path. */
+enum packllm_status schema_rule(struct schema *s, const struct value *v, const char *step,
+                                struct buf *out);
 /* The types that a schema names, or that its keywords are about; 0: it names none. */
 enum packllm_status schema_types(struct schema *s, const struct value *v, unsigned *out);
 unsigned schema_type_of(const struct value *v); /* of an instance */
@@ -50,6 +57,10 @@ bool schema_is_note(const char *key);
 /* The schema that "#/…" points at. */
 enum packllm_status schema_resolve(struct schema *s, const struct value *ref,
                                    const struct value **out);
+
+/* schema_compound.c */
+enum packllm_status schema_object(struct schema *s, const struct value *v, struct buf *out);
+enum packllm_status schema_array(struct schema *s, const struct value *v, struct buf *out);
 
 /* schema_merge.c: one schema of a and b (objects, or true and false). */
 enum packllm_status schema_merge(struct schema *s, const struct value *a, const struct value *b,

@@ -140,8 +140,9 @@ static enum packllm_status join(struct schema *s, const char *key, const struct 
         *out = value_is_false(x) ? x : value_is_false(y) ? y : both(s, x, y);
         return *out != NULL ? PACKLLM_OK : no_memory(s);
     }
-    return schema_error(s, "allOf (or what stands beside anyOf, oneOf or $ref): '%.60s' is said "
-                           "twice in different words",
+    return schema_error(s,
+                        "allOf (or what stands beside anyOf, oneOf or $ref): '%.60s' is said "
+                        "twice in different words",
                         key);
 }
 
@@ -265,8 +266,8 @@ static enum packllm_status types_of(struct schema *s, const struct value *v, uns
 
 static bool is_required(const struct value *v, const char *name) {
     const struct value *required = value_get(v, "required");
-    for (size_t i = 0; required != NULL && value_kind(required) == VALUE_LIST &&
-                       i < value_count(required); i++) {
+    for (size_t i = 0;
+         required != NULL && value_kind(required) == VALUE_LIST && i < value_count(required); i++) {
         size_t size;
         const struct value *text = value_at(required, i);
         if (value_kind(text) == VALUE_TEXT && strcmp(value_text(text, &size), name) == 0) {

@@ -114,7 +114,7 @@ static enum packllm_status read_escape(struct pattern *p, struct char_set *set, 
         for (unsigned i = 0; i < digits; i++) {
             p->at++;
             int h = peek(p);
-            int digit = h >= '0' && h <= '9'                ? h - '0'
+            int digit = h >= '0' && h <= '9'                 ? h - '0'
                         : (h | 32) >= 'a' && (h | 32) <= 'f' ? (h | 32) - 'a' + 10
                                                              : -1;
             if (digit < 0) {

@@ -47,8 +47,8 @@ enum packllm_status schema_count(struct schema *s, const struct value *v, const 
 /* ---- numbers ---------------------------------------------------------------------------------- */
 
 struct bounds {
-    double low, high;           /* -inf, inf: none */
-    bool low_open, high_open;   /* the bound itself is excluded */
+    double low, high;         /* -inf, inf: none */
+    bool low_open, high_open; /* the bound itself is excluded */
 };
 
 static enum packllm_status read_bounds(struct schema *s, const struct value *v,
@@ -113,7 +113,8 @@ static bool add_digits(struct buf *out, const char *low, const char *high, size_
 /* The whole numbers from low to high, 0 <= low <= high, in parentheses. */
 static bool add_whole(struct buf *out, int64_t low, int64_t high) {
     bool fine = buf_add_text(out, "("), any = false;
-    for (int64_t least = 0, most = 9; fine && least <= high; least = most + 1, most = most * 10 + 9) {
+    for (int64_t least = 0, most = 9; fine && least <= high;
+         least = most + 1, most = most * 10 + 9) {
         int64_t from = low > least ? low : least, to = high < most ? high : most;
         if (from <= to) {
             char one[24], two[24];
@@ -233,12 +234,15 @@ enum packllm_status schema_number(struct schema *s, const struct value *v, struc
 
 #define YEAR "[0-9]{4}"
 #define MONTH_DAY                                                                                  \
-    "((\"0\" [13578] | \"1\" [02]) \"-\" (\"0\" [1-9] | [12] [0-9] | \"3\" [01]) | (\"0\" [469] | "  \
-    "\"11\") \"-\" (\"0\" [1-9] | [12] [0-9] | \"30\") | \"02-\" (\"0\" [1-9] | \"1\" [0-9] | "      \
+    "((\"0\" [13578] | \"1\" [02]) \"-\" (\"0\" [1-9] | [12] [0-9] | \"3\" [01]) | (\"0\" [469] "  \
+    "| "                                                                                           \
+    "\"11\") \"-\" (\"0\" [1-9] | [12] [0-9] | \"30\") | \"02-\" (\"0\" [1-9] | \"1\" [0-9] | "    \
     "\"2\" [0-8]))"
-#define DATE "(\"000\" [1-9] | \"00\" [1-9] [0-9] | \"0\" [1-9] [0-9]{2} | [1-9] [0-9]{3}) \"-\" " MONTH_DAY
+#define DATE                                                                                       \
+    "(\"000\" [1-9] | \"00\" [1-9] [0-9] | \"0\" [1-9] [0-9]{2} | [1-9] [0-9]{3}) "                \
+    "\"-\" " MONTH_DAY
 #define TIME                                                                                       \
-    "([01] [0-9] | \"2\" [0-3]) \":\" [0-5] [0-9] \":\" [0-5] [0-9] (\".\" [0-9]{1,6})? (\"Z\" | "   \
+    "([01] [0-9] | \"2\" [0-3]) \":\" [0-5] [0-9] \":\" [0-5] [0-9] (\".\" [0-9]{1,6})? (\"Z\" | " \
     "[-+] ([01] [0-9] | \"2\" [0-3]) \":\" [0-5] [0-9])"
 #define BYTE "(\"25\" [0-5] | \"2\" [0-4] [0-9] | \"1\" [0-9]{2} | [1-9]? [0-9])"
 

@@ -34,13 +34,13 @@ bool value_is_true(const struct value *v);  /* the value true itself */
 bool value_is_false(const struct value *v); /* the value false itself */
 double value_number(const struct value *v);
 const char *value_text(const struct value *v, size_t *out_size);
-size_t value_count(const struct value *v);                              /* of a list or an object */
-const struct value *value_at(const struct value *list, size_t i);       /* i < count */
+size_t value_count(const struct value *v);                        /* of a list or an object */
+const struct value *value_at(const struct value *list, size_t i); /* i < count */
 const struct value *value_get(const struct value *object, const char *key); /* NULL: none */
 bool value_equal(const struct value *a, const struct value *b);
 bool value_dump(const struct value *v, struct buf *out); /* as JSON without spaces */
 
-bool value_dump_text(const char *text, struct buf *out);         /* the text as a JSON string */
+bool value_dump_text(const char *text, struct buf *out); /* the text as a JSON string */
 
 /* In the order of the text: for (it = value_first(o); it != NULL; it = value_next(o, it)). */
 void *value_first(const struct value *object);

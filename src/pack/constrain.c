@@ -66,7 +66,16 @@ enum packllm_status constraint_open(struct constraint **out, const char *grammar
                      : fail_memory(err, strlen(grammar));
     }
     if (status >= 0) {
-        status = compile(c, NULL, err);
+        struct packllm_error why = {0};
+        status = compile(c, NULL, &why);
+        if (status < 0 && json_schema != NULL) {
+            status = fail(err, status, PACKLLM_NO_MEMBER,
+                          "JSON schema: nothing satisfies it, or it is too large, or a $ref leads "
+                          "straight back to itself (%s)",
+                          why.message);
+        } else if (status < 0 && err != NULL) {
+            *err = why;
+        }
     }
     if (status < 0) {
         constraint_close(c);

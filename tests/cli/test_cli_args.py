@@ -126,9 +126,8 @@ class Wrong(Program):
         self.bad(2, "bench", "--n-depth", "5,,6", says="--n-depth")
 
     def test_later_options_say_so(self):
-        for option in ("-hf", "--hf-repo", "--rpc",
-                       "--system-prompt", "-sys", "--chat-template", "--logit-bias", "--grammar-file",
-                       "--json-schema", "--logprobs=3", "--draft"):
+        for option in ("-hf", "--hf-repo", "--rpc", "--align=mined", "--feed", "--reference",
+                       "--system-prompt", "-sys", "--chat-template", "--logit-bias", "--logprobs=3", "--draft"):
             self.bad(2, "run", option, says="%s is not in this version yet" % option.split("=")[0])
         for option, value in (("--isolate", "on"),):
             self.bad(2, "weigh", option, value, says="%s %s is not in this version yet" % (option, value))
