@@ -159,10 +159,10 @@ struct packllm_member_info {
     const char *chat_template; /* its name in llama.cpp's list; "own" where only the file's text is
                                   known; "plain": it has none, and is likely no chat model */
     const char *chat_warning;  /* why it is plain, for people; NULL: nothing to say */
-    uint32_t n_vocab;        /* rows of its output, tokens */
-    uint32_t n_ctx;          /* context, tokens */
-    uint32_t n_ctx_train;    /* context it was trained with, tokens */
-    uint64_t bytes_weights;  /* size of its weights, bytes */
+    uint32_t n_vocab;          /* rows of its output, tokens */
+    uint32_t n_ctx;            /* context, tokens */
+    uint32_t n_ctx_train;      /* context it was trained with, tokens */
+    uint64_t bytes_weights;    /* size of its weights, bytes */
 };
 
 /* An estimate before anything is loaded, bytes. */

@@ -87,7 +87,7 @@ class Wrong(Program):
         self.bad(2, "qqqqq", says="unknown command 'qqqqq'")
         self.bad(2, "help", "socre", says="did you mean 'score'?")
         self.bad(2, "-p", "x", says="a command comes before")
-        for later in ("chat", "eval", "serve"):
+        for later in ("eval", "serve"):
             self.bad(2, later, says="'%s' is not in this version yet" % later)
             self.bad(2, later, "--whatever", says="not in this version yet")
 
@@ -127,7 +127,7 @@ class Wrong(Program):
 
     def test_later_options_say_so(self):
         for option in ("-hf", "--hf-repo", "--rpc", "--align=mined", "--feed", "--reference",
-                       "--system-prompt", "-sys", "--chat-template", "--logit-bias", "--grammar-file",
+                       "--logit-bias", "--grammar-file",
                        "--json-schema", "--logprobs=3", "--draft"):
             self.bad(2, "run", option, says="%s is not in this version yet" % option.split("=")[0])
         for option, value in (("--isolate", "on"),):
