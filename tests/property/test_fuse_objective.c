@@ -309,10 +309,8 @@ static void bytes_that_count_more(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(right_to_long_doubles),
-        cmocka_unit_test(central_differences),
-        cmocka_unit_test(pools_and_jensen),
-        cmocka_unit_test(numbering_and_doubling),
+        cmocka_unit_test(right_to_long_doubles), cmocka_unit_test(central_differences),
+        cmocka_unit_test(pools_and_jensen),      cmocka_unit_test(numbering_and_doubling),
         cmocka_unit_test(bytes_that_count_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -69,8 +69,8 @@ static void world_close(struct world *w) {
     }
 }
 
-static size_t reply(struct packllm_session *s, uint64_t seed, const struct packllm_message *messages,
-                    size_t n, char *out) {
+static size_t reply(struct packllm_session *s, uint64_t seed,
+                    const struct packllm_message *messages, size_t n, char *out) {
     struct packllm_piece piece;
     size_t size = 0;
     enum packllm_status status = packllm_session_chat(s, messages, n, &err);
@@ -195,8 +195,8 @@ static void test_a_conversation_that_goes_on(void **state) {
             CHECK_CASE(seed, fabs(before.members[i].weight - after.members[i].weight) < 1e-5,
                        "lambda %g and %g", before.members[i].weight, after.members[i].weight);
         }
-        CHECK_CASE(seed, size == size_once && memcmp(again, once, size) == 0, "'%s' and '%s'", again,
-                   once);
+        CHECK_CASE(seed, size == size_once && memcmp(again, once, size) == 0, "'%s' and '%s'",
+                   again, once);
         /* A prompt knows nothing of the chat before, and the other way round. */
         const char *const text = "the cab and the bag";
         assert_int_equal(packllm_session_prompt(w.session, text, strlen(text), &err), PACKLLM_OK);
@@ -231,8 +231,8 @@ static void test_line_ends_of_the_plain_form(void **state) {
         params.seed = seed;
         params.scale = 1.0;
         p.max_tokens = 40;
-        p.sampling = (struct packllm_sampling){.temp = 1.0, .top_p = 1.0, .repeat_penalty = 1.0,
-                                               .seed = seed};
+        p.sampling = (struct packllm_sampling){
+            .temp = 1.0, .top_p = 1.0, .repeat_penalty = 1.0, .seed = seed};
         struct fake *fake = fake_open(FAKE_BYTES, &params);
         struct packllm_own_member own = fake_member(fake, "base");
         assert_int_equal(packllm_pack_open_own(&pack, &own, 1, NULL, &err), PACKLLM_OK);
@@ -253,7 +253,8 @@ static void test_line_ends_of_the_plain_form(void **state) {
                 struct utf8_state next = utf8;
                 const struct packllm_own_token *token = &own.tokens[t];
                 bool end = t == fake_end(fake);
-                if (end ? utf8.need == 0 : !token->control && utf8_step(&next, (uint8_t)*token->bytes)) {
+                if (end ? utf8.need == 0
+                        : !token->control && utf8_step(&next, (uint8_t)*token->bytes)) {
                     mass += exp(-nll_of(fake, history, n, t)) - (t == line_end ? half : 0) +
                             (end ? half : 0);
                 }
@@ -302,7 +303,8 @@ static void test_what_is_refused(void **state) {
         {{"user", big}, PACKLLM_E_CONTEXT, "tokens for member"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        CHECK_CASE(i, packllm_session_chat(w.session, &cases[i].message, 1, &err) == cases[i].status,
+        CHECK_CASE(i,
+                   packllm_session_chat(w.session, &cases[i].message, 1, &err) == cases[i].status,
                    "%s", err.message);
         CHECK_CASE(i, strstr(err.message, cases[i].says) != NULL, "%s", err.message);
     }
