@@ -78,13 +78,15 @@ static enum packllm_status find_bounds(struct cover *c, struct packllm_error *er
     char text[CANON_WINDOW + FOLLOWER_MAX];
     uint8_t tail = 0;
     /* From a place that is a cut for nearly all: a space behind something that is none. */
-    for (size_t at = x > 64 ? x - 64 : 0; at > low; at--) {
+    for (size_t at = x > 32 ? x - 32 : 0; at > low; at--) {
         if (c->text[at] == ' ' && c->text[at - 1] > ' ') {
             low = at;
         }
     }
     memset(c->bounds, 0, x - low + 1);
-    for (size_t i = 0; follow(c, low, x, i, text, &size, &tail); i++) {
+    /* Without a pretokeniser only added tokens cut, and these are asked for as pairs. */
+    size_t n_cases = canon_unbounded(c->member->canon) ? 1 : SIZE_MAX;
+    for (size_t i = 0; i < n_cases && follow(c, low, x, i, text, &size, &tail); i++) {
         enum packllm_status s = canon_bounds(c->member->canon, &c->work, text, size, tail, err);
         if (s != PACKLLM_OK) {
             return s;

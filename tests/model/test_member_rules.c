@@ -384,7 +384,7 @@ static void pretokenisers(void **state) {
         "ufakzeka",     "afmoe",          "laguna",      "exaone-moe", "glm4",
     };
     const char *more = getenv("PACKLLM_RANDOM");
-    uint64_t n_random = more != NULL ? strtoull(more, NULL, 10) : 100;
+    uint64_t n_random = more != NULL ? strtoull(more, NULL, 10) : 30;
     for (size_t i = 0; i < sizeof pres / sizeof *pres; i++) {
         struct file f;
         if (!open_file(&f, "gpt-2")) {
@@ -460,7 +460,7 @@ static void long_runs(void **state) {
     assert_non_null(text);
     for (size_t i = 0; i < N_NAMES; i++) {
         struct file f;
-        if (!open_file(&f, names[i])) {
+        if ((i % 4 != 0 && names[i][0] != '*') || !open_file(&f, names[i])) {
             continue;
         }
         double worst = 0.0;
