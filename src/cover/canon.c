@@ -146,12 +146,8 @@ static enum packllm_status tokenised_so(struct cover *c, const struct cover_node
     return PACKLLM_OK;
 }
 
-enum packllm_status canon_check(struct cover *c, struct cover_node *node,
-                                struct packllm_error *err) {
-    if (canon_mid_character(c, node->at)) {
-        node->valid = NODE_VALID; /* cannot be asked; the end of the character will tell */
-        return PACKLLM_OK;
-    }
+struct cover_node *canon_window(struct cover *c, struct cover_node *node) {
+    bool anywhere = c->lead == 0 || c->member->canon != NULL;
     struct cover_node *start = node->parent;
     while (start->at > 0 && !canon_behind_gap(c, start)) {
         size_t distance = node->at - start->at;
@@ -159,11 +155,24 @@ enum packllm_status canon_check(struct cover *c, struct cover_node *node,
             !white(c->text[start->at - 1])) {
             break;
         }
-        if (distance > WINDOW_MOST && c->lead == 0 && !canon_mid_character(c, start->at)) {
+        if (distance > WINDOW_MOST && anywhere && !canon_mid_character(c, start->at)) {
             break;
         }
         start = start->parent;
     }
+    return start;
+}
+
+enum packllm_status canon_check(struct cover *c, struct cover_node *node,
+                                struct packllm_error *err) {
+    if (c->member->canon != NULL) {
+        return rules_check(c, node, err);
+    }
+    if (canon_mid_character(c, node->at)) {
+        node->valid = NODE_VALID; /* cannot be asked; the end of the character will tell */
+        return PACKLLM_OK;
+    }
+    struct cover_node *start = canon_window(c, node);
     /* What may come next decides too: in "a\n\nb" the two line ends are two tokens of byte-pair
      * vocabularies, in "a\n\n" they are one. An end is canonical if it is so before something. */
     static const char *const followers[] = {"", "Q", " ", "\n", "1", "."};
@@ -205,10 +214,13 @@ static bool askable(const char *left, uint32_t n_left, const char *right, uint32
            (letter(right[0]) || (n_right > 1 && right[0] == ' ' && letter(right[1])));
 }
 
-enum packllm_status canon_pair(struct cover *c, int32_t left, int32_t right, bool *canonical,
-                               struct packllm_error *err) {
+enum packllm_status canon_pair(struct cover *c, int32_t left, int32_t right, size_t at,
+                               bool *canonical, struct packllm_error *err) {
     const struct vocab_table *table = &c->member->table;
     *canonical = true;
+    if (c->member->canon != NULL) {
+        return rules_pair(c, left, right, at, canonical, err);
+    }
     if (left < 0 || !vocab_is_text(table, left)) {
         return PACKLLM_OK;
     }

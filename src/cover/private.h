@@ -2,6 +2,7 @@
 #ifndef COVER_PRIVATE_H
 #define COVER_PRIVATE_H
 
+#include "canon/canon.h"
 #include "cover/cover.h"
 #include "cover/row.h"
 
@@ -54,6 +55,7 @@ struct cover_parked {
 };
 
 enum { CANON_PAIRS = 16384 }; /* a power of 2 */
+enum { CANON_WINDOW = 512 };  /* bytes */
 enum { FRONT_OPEN = 40, FRONT_PARKED = 40 };
 
 struct cover_view {
@@ -130,7 +132,11 @@ struct cover {
     int32_t *tokens; /* [room_tokens] scratch of the tokenizer */
     size_t room_tokens;
     struct cover_pair
-        *pairs; /* [CANON_PAIRS] what the tokenizer said last, by a hash of the pair */
+        *pairs;             /* [CANON_PAIRS] what the tokenizer said last, by a hash of the pair */
+    struct canon_work work; /* of the member's own rules, where they are known */
+    bool bounds_known;      /* bounds are of the text up to the front */
+    size_t bounds_low;      /* byte that bounds[0] stands for */
+    uint8_t bounds[CANON_WINDOW + 1]; /* a place that merges may not cross, whatever follows? */
 };
 
 /* node.c */
@@ -183,12 +189,15 @@ bool node_enter(const struct cover *c, struct cover_open *o, size_t x, uint8_t b
 enum packllm_status settle_front(struct cover *c, bool known, struct packllm_error *err);
 enum packllm_status settle_resync(struct cover *c, bool known, struct packllm_error *err);
 
-/* canon.c: is this end canonical? By retokenising a window. */
+/* canon.c: is this end canonical? By retokenising a window, by the member's own rules (rules.c) where
+ * they are known. */
 enum packllm_status canon_check(struct cover *c, struct cover_node *node,
                                 struct packllm_error *err);
-/* May right stand behind left? True also where the tokenizer cannot be asked. */
-enum packllm_status canon_pair(struct cover *c, int32_t left, int32_t right, bool *canonical,
-                               struct packllm_error *err);
+/* May right stand behind left, which ends at byte `at`? True also where nobody can tell. */
+enum packllm_status canon_pair(struct cover *c, int32_t left, int32_t right, size_t at,
+                               bool *canonical, struct packllm_error *err);
+/* Where the window of text that decides about an end begins: behind a history, at most at `node`. */
+struct cover_node *canon_window(struct cover *c, struct cover_node *node);
 /* What the member's tokenizer makes of text[low..high), into c->tokens; a negative one stands for as
  * many bytes that the vocabulary cannot spell. */
 enum packllm_status canon_tokens(struct cover *c, size_t low, size_t high, size_t *out_n,
@@ -218,5 +227,11 @@ enum packllm_status feed_mark(struct cover *c, struct packllm_error *err);
 /* Gives a row to the places of its history. */
 enum packllm_status feed_tell(const struct cover *c, const struct cover_node *node,
                               const struct cover_row *row, struct packllm_error *err);
+
+/* rules.c: the same two questions to member->canon. */
+enum packllm_status rules_check(struct cover *c, struct cover_node *node,
+                                struct packllm_error *err);
+enum packllm_status rules_pair(struct cover *c, int32_t left, int32_t right, size_t at,
+                               bool *canonical, struct packllm_error *err);
 
 #endif

@@ -8,6 +8,7 @@ static enum packllm_status prune(struct cover *c, struct packllm_error *err) {
     struct cover_view *f = &c->front;
     enum packllm_status status = PACKLLM_OK;
     unsigned dropped = 0;
+    c->bounds_known = false;
     for (unsigned i = f->n_parked; i-- > 0 && status >= 0;) {
         struct cover_parked *p = &f->parked[i];
         bool canonical = true;
@@ -16,16 +17,16 @@ static enum packllm_status prune(struct cover *c, struct packllm_error *err) {
         }
         if (!p->joined) {
             p->joined = true;
-            status = canon_behind_gap(c, p->parent)
-                         ? PACKLLM_OK
-                         : canon_pair(c, p->parent->token, p->token, &canonical, err);
+            status = canon_behind_gap(c, p->parent) ? PACKLLM_OK
+                                                    : canon_pair(c, p->parent->token, p->token,
+                                                                 p->parent->at, &canonical, err);
         }
         while (status >= 0 && canonical && !p->closed && p->at + p->place.depth < f->x) {
             uint8_t byte = (uint8_t)c->text[p->at + p->place.depth];
             bool follows = false;
             p->closed = !prefix_step(c->tree, &p->place, byte);
             if (!p->closed && !p->split && prefix_ending(c->tree, &p->place) > 0) {
-                status = canon_pair(c, p->token, c->tree->ids[p->place.low], &follows, err);
+                status = canon_pair(c, p->token, c->tree->ids[p->place.low], p->at, &follows, err);
                 p->split = p->split || follows;
             }
             canonical = !p->closed || p->split;

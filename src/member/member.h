@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "canon/canon.h"
 #include "packllm/packllm.h"
 #include "vocab/table.h"
 
@@ -81,6 +82,7 @@ struct member {
     char *description;
     int index; /* in the pack: errors name it */
     struct vocab_table table;
+    const struct canon *canon; /* its tokenizer's rules, or NULL: not known, ask tokenize */
     int32_t start;     /* first token of a history, or -1: none */
     bool space_prefix; /* puts a space before a text: condition on it, do not score it */
     uint32_t n_ctx;    /* tokens a timeline may have, start token included */

@@ -19,6 +19,7 @@
 #include "member/member_base.h"
 #include "member/member_facts.h"
 #include "member/member_log.h"
+#include "member/member_rules.h"
 #include "member/member_spell.h"
 
 enum { CHUNK = MEMBER_LLAMA_CHUNK };
@@ -33,7 +34,8 @@ struct weights {
     int32_t n_gpu_layers;
     bool whole; /* not the vocabulary alone */
     struct llama_model *model;
-    struct vocab_table table; /* filled by the first member */
+    struct vocab_table table; /* filled by the first member, as are the rules */
+    struct canon *canon;      /* or NULL */
     unsigned users;
     struct weights *next;
 };
@@ -159,6 +161,7 @@ static void weights_give(struct weights *w) {
             llama_model_free(w->model);
         }
         vocab_table_done(&w->table);
+        canon_close(w->canon);
         base_free(w->path);
         base_free(w);
     }
@@ -382,6 +385,38 @@ static void find_space_mark(struct llama_member *m) {
     }
 }
 
+static int32_t reference_tokens(void *data, const char *text, size_t size, int32_t *out,
+                                size_t cap) {
+    return tokenize_raw(data, text, size, out, cap);
+}
+
+/* The tokenizer's rules in our own form, where they are known. */
+static enum packllm_status find_rules(struct llama_member *m, struct packllm_error *err) {
+    const uint32_t n = m->base.table.n;
+    struct canon_token *tokens = alloc_zero(n, sizeof *tokens);
+    if (tokens == NULL) {
+        return fail_memory(err, n * sizeof *tokens);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const llama_token id = (llama_token)i;
+        const int attr = (int)llama_vocab_get_attr(m->vocab, id);
+        const bool added =
+            (attr & LLAMA_TOKEN_ATTR_USER_DEFINED) != 0 &&
+            (attr & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) == 0;
+        tokens[i].text = llama_vocab_get_text(m->vocab, id);
+        tokens[i].size = (uint32_t)strlen(tokens[i].text);
+        tokens[i].score = llama_vocab_get_score(m->vocab, id);
+        tokens[i].flags = (added ? CANON_ADDED : 0U) |
+                          ((attr & LLAMA_TOKEN_ATTR_LSTRIP) != 0 ? CANON_STRIP_LEFT : 0U) |
+                          ((attr & LLAMA_TOKEN_ATTR_RSTRIP) != 0 ? CANON_STRIP_RIGHT : 0U);
+    }
+    enum packllm_status s =
+        member_rules_open(&m->weights->canon, m->base.path, m->base.name, m->base.index, tokens, n,
+                          reference_tokens, m, err);
+    base_free(tokens);
+    return s;
+}
+
 /* ---- tokenising ---------------------------------------------------------------------------- */
 
 static enum packllm_status llama_member_tokenize(struct member *base, const char *text, size_t size,
@@ -402,6 +437,12 @@ static enum packllm_status llama_member_tokenize(struct member *base, const char
         memcpy(spaced + 1, text, size);
         text = spaced;
         size++;
+    }
+    if (base->canon != NULL) {
+        enum packllm_status s =
+            member_rules_tokenize(base->canon, text, size, out, cap, out_n, err);
+        base_free(spaced);
+        return s;
     }
     size_t n = 0;
     bool full = false;
@@ -985,14 +1026,17 @@ static enum packllm_status fill_member(struct llama_member *m, const struct memb
     m->whole_only =
         facts->whole_only || llama_model_is_recurrent(m->model) || llama_model_is_hybrid(m->model);
     m->cut_runs = llama_vocab_type(m->vocab) == LLAMA_VOCAB_TYPE_BPE;
-    enum packllm_status s = m->weights->table.n == 0 ? fill_table(m, err) : PACKLLM_OK;
+    bool first = m->weights->table.n == 0;
+    enum packllm_status s = first ? fill_table(m, err) : PACKLLM_OK;
     m->base.table = m->weights->table;
     if (s == PACKLLM_OK && llama_vocab_type(m->vocab) == LLAMA_VOCAB_TYPE_SPM) {
         s = check_bytes(m, err);
     }
     if (s == PACKLLM_OK) {
         find_space_mark(m);
+        s = first ? find_rules(m, err) : PACKLLM_OK;
     }
+    m->base.canon = m->weights->canon;
     return s;
 }
 
