@@ -63,6 +63,12 @@ enum packllm_status score_solve(const struct score_method *method, struct solve_
 enum packllm_status score_weigh_nothing(const struct score_method *method, size_t n, double *lambda,
                                         struct score_weights *out, struct packllm_error *err);
 
+/* The same without windows, and only the rows from byte `from` on are kept: out->bytes = size - from
+ * of them, out->nll_model and out->canonical of them. For texts that part behind a beginning. */
+enum packllm_status score_read_tail(struct cover *cover, const struct member *member,
+                                    const char *text, size_t size, size_t from,
+                                    struct score_reading *out, struct packllm_error *err);
+
 double score_clock(void); /* monotonic seconds */
 
 #endif
