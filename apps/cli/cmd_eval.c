@@ -240,6 +240,9 @@ static int ask(struct evaluation *e) {
                        .progress = on_progress,
                        .skipped = on_skipped,
                        .data = e};
+    for (size_t i = 0; i < e->n && status >= 0 && !run.skip_bad; i++) {
+        status = eval_check(&run, &e->tasks[i], &err);
+    }
     for (size_t i = 0; i < e->n && status >= 0; i++) {
         status = eval_run(&run, &e->tasks[i], &e->done[i], &err);
         e->n_done += status >= 0;

@@ -346,27 +346,58 @@ static enum packllm_status one(struct running *r, size_t i, struct packllm_error
     return status;
 }
 
-enum packllm_status eval_run(const struct eval *e, const struct task *task, struct eval_task *out,
-                             struct packllm_error *err) {
+static void running_done(struct running *r) {
+    buf_done(&r->before);
+    buf_done(&r->figures);
+    base_free(r->ask);
+    base_free(r->known);
+    base_free(r);
+}
+
+static enum packllm_status running_open(struct running **out_running, const struct eval *e,
+                                        const struct task *task, struct eval_task *out,
+                                        struct packllm_error *err) {
     struct running *r = alloc_zero(1, sizeof *r);
     *out = (struct eval_task){.task = task};
     if (r == NULL) {
         return fail_memory(err, sizeof *r);
     }
-    r->e = e;
-    r->task = task;
-    r->out = out;
+    *r = (struct running){.e = e, .task = task, .out = out};
     buf_init(&r->before, TEXT_MAX);
     buf_init(&r->figures, TEXT_MAX);
     enum packllm_status status = demonstrate(r, err);
     if (status >= 0) {
         status = choose(r, err);
     }
-    if (status >= 0) {
-        settle_blocks(r);
-        out->records = alloc_zero(r->n, sizeof *out->records);
-        status = out->records != NULL ? status : fail_memory(err, r->n * sizeof *out->records);
+    if (status < 0) {
+        running_done(r);
+        return status;
     }
+    *out_running = r;
+    return status;
+}
+
+enum packllm_status eval_check(const struct eval *e, const struct task *task,
+                               struct packllm_error *err) {
+    struct eval_task none;
+    struct running *r = NULL;
+    enum packllm_status status = running_open(&r, e, task, &none, err);
+    if (status >= 0) {
+        running_done(r);
+    }
+    return status;
+}
+
+enum packllm_status eval_run(const struct eval *e, const struct task *task, struct eval_task *out,
+                             struct packllm_error *err) {
+    struct running *r = NULL;
+    enum packllm_status status = running_open(&r, e, task, out, err);
+    if (status < 0) {
+        return status;
+    }
+    settle_blocks(r);
+    out->records = alloc_zero(r->n, sizeof *out->records);
+    status = out->records != NULL ? status : fail_memory(err, r->n * sizeof *out->records);
     r->started = now();
     for (size_t i = 0; status >= 0 && i < r->n; i++) {
         double each = (now() - r->started) / (double)r->measured; /* NAN before the first */
@@ -375,11 +406,7 @@ enum packllm_status eval_run(const struct eval *e, const struct task *task, stru
                      ? one(r, i, err)
                      : fail(err, PACKLLM_E_CANCELLED, PACKLLM_NO_MEMBER, "cancelled");
     }
-    buf_done(&r->before);
-    buf_done(&r->figures);
-    base_free(r->ask);
-    base_free(r->known);
-    base_free(r);
+    running_done(r);
     if (status < 0) {
         eval_task_done(out);
     }

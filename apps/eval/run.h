@@ -44,6 +44,10 @@ struct eval {
     void *data;
 };
 
+/* What can be said before anything is evaluated: questions that do not fit, too few demonstrations,
+ * figures in the results file that are of another question. Nothing is skipped here. */
+enum packllm_status eval_check(const struct eval *e, const struct task *task,
+                               struct packllm_error *err);
 /* out->task is task. E_CANCELLED: progress said so. What was measured is in the results file in any
  * case. */
 enum packllm_status eval_run(const struct eval *e, const struct task *task, struct eval_task *out,
