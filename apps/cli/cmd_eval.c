@@ -21,8 +21,8 @@ struct evaluation {
     const char **names; /* [members] */
     struct methods methods;
     struct results *results;
-    char *form;           /* the template, its escapes read */
-    struct buf members;   /* settings of the results file */
+    char *form;         /* the template, its escapes read */
+    struct buf members; /* settings of the results file */
     struct buf settings;
     struct buf progress;
 };
@@ -35,11 +35,11 @@ static void on_skipped(void *data, const char *message) {
 static bool on_progress(void *data, const char *task, size_t done, size_t n, double left) {
     struct evaluation *e = data;
     buf_cut(&e->progress, 0);
-    (void)buf_printf(&e->progress, "%s %zu/%zu", task, done, n);
-    if (isfinite(left)) {
+    if (isfinite(left)) { /* first: the end is what a narrow label loses */
         int seconds = (int)(left + 0.5);
-        (void)buf_printf(&e->progress, " %d:%02d left", seconds / 60, seconds % 60);
+        (void)buf_printf(&e->progress, "%d:%02d left, ", seconds / 60, seconds % 60);
     }
+    (void)buf_printf(&e->progress, "%zu/%zu %s", done, n, task);
     tty_progress_show(&e->cli->progress, "asking", e->progress.data, (double)done / (double)n);
     return !stop_asked();
 }
@@ -64,9 +64,8 @@ static int read_tasks(struct evaluation *e) {
     struct cli *cli = e->cli;
     const struct args *args = &cli->args;
     struct packllm_error err = {0};
-    struct task_rules rules = {.skip_bad = opt_set(args, OPT_SKIP_BAD),
-                               .skipped = on_skipped,
-                               .data = e};
+    struct task_rules rules = {
+        .skip_bad = opt_set(args, OPT_SKIP_BAD), .skipped = on_skipped, .data = e};
     if (args->n_operands == 0) {
         return ui_fail(cli, EXIT_USE, "no task; usage: packllm eval TASK.jsonl...");
     }
@@ -104,8 +103,8 @@ static int read_tasks(struct evaluation *e) {
         if (opt_int(args, OPT_SHOTS) == 0) {
             return ui_fail(cli, EXIT_USE, "--shots-file needs --shots N, the demonstrations of it");
         }
-        enum packllm_status status = task_read(&e->shots, opt_text(args, OPT_SHOTS_FILE), &rules,
-                                               &err);
+        enum packllm_status status =
+            task_read(&e->shots, opt_text(args, OPT_SHOTS_FILE), &rules, &err);
         if (status < 0) {
             return ui_status(cli, status, &err);
         }
@@ -192,8 +191,8 @@ static bool describe_settings(struct evaluation *e) {
                          shrink, tau, epsilon, (long long)opt_int(args, OPT_SHOTS),
                          opt_set(args, OPT_REFIT) ? "each option, too" : "the question");
     if (args->values[OPT_ORDER_SEED].set && opt_int(args, OPT_SHOTS) > 0) {
-        ok = ok && buf_printf(&e->settings, ", seed %lld",
-                              (long long)opt_int(args, OPT_ORDER_SEED));
+        ok =
+            ok && buf_printf(&e->settings, ", seed %lld", (long long)opt_int(args, OPT_ORDER_SEED));
     }
     return ok;
 }
@@ -214,9 +213,8 @@ static int open_results(struct evaluation *e) {
                                                {"pack", e->members.data},
                                                {"methods", methods.data},
                                                {"settings", e->settings.data}};
-    enum packllm_status status =
-        results_open(&e->results, opt_text(&e->cli->args, OPT_RESULTS), settings,
-                     sizeof settings / sizeof *settings, &err);
+    enum packllm_status status = results_open(&e->results, opt_text(&e->cli->args, OPT_RESULTS),
+                                              settings, sizeof settings / sizeof *settings, &err);
     buf_done(&methods);
     return status < 0 ? ui_status(e->cli, status, &err) : EXIT_FINE;
 }

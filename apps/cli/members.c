@@ -269,10 +269,10 @@ static int read_params(struct work *work) {
     work->session_params = packllm_session_params_default();
     struct packllm_session_params *session = &work->session_params;
     const char *space = opt_text(args, OPT_SPACE);
-    session->space = space == NULL                 ? PACKLLM_SPACE_AUTO
-                     : strcmp(space, "tokens") == 0  ? PACKLLM_SPACE_TOKENS
-                     : strcmp(space, "bytes") == 0 ? PACKLLM_SPACE_BYTES
-                                                   : PACKLLM_SPACE_AUTO;
+    session->space = space == NULL                  ? PACKLLM_SPACE_AUTO
+                     : strcmp(space, "tokens") == 0 ? PACKLLM_SPACE_TOKENS
+                     : strcmp(space, "bytes") == 0  ? PACKLLM_SPACE_BYTES
+                                                    : PACKLLM_SPACE_AUTO;
     session->shrink = opt_double(args, OPT_SHRINK);
     session->tau = opt_double(args, OPT_TAU);
     session->epsilon = opt_double(args, OPT_EPSILON);

@@ -383,7 +383,8 @@ static struct args_option options[N_OPTIONS] = {
                         .group = ASKING,
                         .commands = EVAL,
                         .file = true,
-                        .help = "they come from this file; else they are the task's own first ones"},
+                        .help =
+                            "they come from this file; else they are the task's own first ones"},
     [OPT_LIMIT] = {.name = "limit",
                    .argument = "N",
                    .type = ARGS_INT,
@@ -414,15 +415,17 @@ static struct args_option options[N_OPTIONS] = {
                       .type = ARGS_FLAG,
                       .group = ASKING,
                       .commands = EVAL,
-                      .help = "leave out bad lines, and questions that are too long, with a warning"},
+                      .help =
+                          "leave out bad lines, and questions that are too long, with a warning"},
     [OPT_RESULTS] = {.name = "results",
                      .argument = "FILE",
                      .type = ARGS_TEXT,
                      .group = ASKING,
                      .commands = EVAL,
                      .file = true,
-                     .help = "keep every question's figures in this file (SQLite); the same command "
-                             "goes on where it was stopped"},
+                     .help =
+                         "keep every question's figures in this file (SQLite); the same command "
+                         "goes on where it was stopped"},
     [OPT_N_PROMPT] = {.name = "n-prompt",
                       .argument = "N",
                       .type = ARGS_INT,

@@ -14,8 +14,8 @@ static const struct json_value *from(const json_t *value) {
 
 struct json_value *json_read(const char *text, size_t size, struct json_wrong *wrong) {
     json_error_t error;
-    json_t *root =
-        json_loadb(text != NULL ? text : "", size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    json_t *root = json_loadb(text != NULL ? text : "", size,
+                              JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (root == NULL && wrong != NULL) {
         wrong->line = error.line > 0 ? (size_t)error.line : 1;
         wrong->column = error.column > 0 ? (size_t)error.column : 1;

@@ -9,9 +9,9 @@
 
 /* One question under one method. */
 struct grade_mark {
-    bool right;       /* the option of the smallest loss is the gold one */
-    bool right_norm;  /* the same with the loss per byte */
-    double gold_nll;  /* -log softmax(-loss per byte) at the gold one, nats */
+    bool right;      /* the option of the smallest loss is the gold one */
+    bool right_norm; /* the same with the loss per byte */
+    double gold_nll; /* -log softmax(-loss per byte) at the gold one, nats */
 };
 /* nll[n] in nats, bytes[n] > 0; ties to the first option. */
 struct grade_mark grade_choice(const double *nll, const size_t *bytes, size_t n, size_t gold);
@@ -23,7 +23,7 @@ bool grade_number(const char *text, const char *answer);
 
 struct grade_sum {
     size_t items, correct, correct_norm;
-    double accuracy, accuracy_norm, gold_nll; /* means */
+    double accuracy, accuracy_norm, gold_nll;        /* means */
     double stderr_accuracy, stderr_norm, stderr_nll; /* of the means; NAN for fewer than 2 items */
 };
 /* marks[n], n >= 1. */
@@ -40,8 +40,8 @@ struct grade_pair {
 };
 /* a[n], b[n]. Resamples `rounds` times, drawn with the seed; memory: rounds doubles. False: there is
  * none. */
-bool grade_compare(const struct grade_mark *a, const struct grade_mark *b, size_t n,
-                   uint64_t seed, size_t rounds, struct grade_pair *out);
+bool grade_compare(const struct grade_mark *a, const struct grade_mark *b, size_t n, uint64_t seed,
+                   size_t rounds, struct grade_pair *out);
 double grade_mcnemar(size_t won, size_t lost);
 
 #endif

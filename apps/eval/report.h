@@ -10,14 +10,14 @@ struct report_row {
     const char *task; /* "all" for the pooled row */
     const char *method;
     struct grade_sum sum;
-    double loss;           /* mean over the questions of what lambda came from, bits per byte */
-    double *weights;       /* [n_members] means */
-    const char *against;   /* the best member of these questions; NULL: none, or this is it */
+    double loss;         /* mean over the questions of what lambda came from, bits per byte */
+    double *weights;     /* [n_members] means */
+    const char *against; /* the best member of these questions; NULL: none, or this is it */
     struct grade_pair pair;
-    double seconds, own;  /* what the method takes by itself: reading and its own; only its own */
-    double everything;    /* seconds for all methods */
-    double forward;       /* of them inside the members' models */
-    uint64_t tokens;      /* evaluated for all methods */
+    double seconds, own; /* what the method takes by itself: reading and its own; only its own */
+    double everything;   /* seconds for all methods */
+    double forward;      /* of them inside the members' models */
+    uint64_t tokens;     /* evaluated for all methods */
 };
 
 struct report {

@@ -134,8 +134,9 @@ enum packllm_status results_open(struct results **out, const char *path,
     if (status >= 0 &&
         (sqlite3_prepare_v2(r->db, "SELECT hash, figures FROM items WHERE task = ?1 AND id = ?2",
                             -1, &r->get, NULL) != SQLITE_OK ||
-         sqlite3_prepare_v2(r->db, "INSERT OR REPLACE INTO items(task, id, hash, figures) "
-                                   "VALUES(?1, ?2, ?3, ?4)",
+         sqlite3_prepare_v2(r->db,
+                            "INSERT OR REPLACE INTO items(task, id, hash, figures) "
+                            "VALUES(?1, ?2, ?3, ?4)",
                             -1, &r->put, NULL) != SQLITE_OK)) {
         status = failed(r, err);
     }
@@ -186,8 +187,7 @@ enum packllm_status results_put(struct results *r, const char *task, const char 
     (void)sqlite3_bind_text(r->put, 2, id, -1, SQLITE_STATIC);
     (void)sqlite3_bind_int64(r->put, 3, (sqlite3_int64)hash);
     (void)sqlite3_bind_text(r->put, 4, figures->data, (int)figures->size, SQLITE_STATIC);
-    enum packllm_status status =
-        sqlite3_step(r->put) == SQLITE_DONE ? PACKLLM_OK : failed(r, err);
+    enum packllm_status status = sqlite3_step(r->put) == SQLITE_DONE ? PACKLLM_OK : failed(r, err);
     (void)sqlite3_reset(r->put);
     return status;
 }

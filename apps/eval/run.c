@@ -131,8 +131,8 @@ static void question_done(struct question *q) {
     }
 }
 
-static bool question_init(struct question *q, const struct task *task,
-                          const struct task_item *item, const char *before) {
+static bool question_init(struct question *q, const struct task *task, const struct task_item *item,
+                          const char *before) {
     q->item = item;
     buf_init(&q->prompt, TEXT_MAX);
     bool ok = task_prompt(task, item, before, &q->prompt);
@@ -208,7 +208,7 @@ struct running {
     const struct eval *e;
     const struct task *task;
     struct eval_task *out;
-    struct buf before; /* demonstrations */
+    struct buf before;            /* demonstrations */
     const struct task_item **ask; /* [n] */
     bool *known;                  /* [n] its figures are in the results file */
     size_t n;
@@ -283,8 +283,8 @@ static enum packllm_status choose(struct running *r, struct packllm_error *err) 
         }
         if (status >= 0) {
             buf_cut(&r->figures, 0);
-            status = results_get(e->results, r->task->name, item->id, r->q.hash,
-                                 &r->known[r->n], &r->figures, err);
+            status = results_get(e->results, r->task->name, item->id, r->q.hash, &r->known[r->n],
+                                 &r->figures, err);
             r->ask[r->n++] = item;
         }
         question_done(&r->q);

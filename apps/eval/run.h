@@ -11,10 +11,10 @@
 /* One question's figures; m methods, o options, n members. */
 struct eval_record {
     size_t n_options, gold;
-    size_t *bytes;  /* [o] of each option, its space included */
-    size_t context; /* bytes that lambda came from */
-    double *nll;    /* [m][o] nats; the block that the others point into */
-    double *loss;   /* [m] of the context, nats per byte */
+    size_t *bytes;   /* [o] of each option, its space included */
+    size_t context;  /* bytes that lambda came from */
+    double *nll;     /* [m][o] nats; the block that the others point into */
+    double *loss;    /* [m] of the context, nats per byte */
     double *weights; /* [m][n] */
     double *own;     /* [m] seconds of the method's own */
     double *tokens;  /* [n] evaluated */
@@ -35,8 +35,8 @@ struct eval {
     const struct methods *methods;
     struct results *results;
     bool refit, skip_bad;
-    size_t limit; /* questions of each task; 0: all */
-    size_t shots; /* demonstrations */
+    size_t limit;                  /* questions of each task; 0: all */
+    size_t shots;                  /* demonstrations */
     const struct task *shots_from; /* NULL: the task's own first ones, which are not asked then */
     /* Before each question. left: seconds, NAN where nothing is known yet. false: stop. */
     bool (*progress)(void *data, const char *task, size_t done, size_t n, double left);

@@ -134,8 +134,8 @@ static enum packllm_status take_choices(const struct reader *r, const struct jso
 
 static enum packllm_status take_item(const struct reader *r, const struct json_value *root,
                                      const char *line, size_t size, struct task_item *item) {
-    bool answers = json_get_field(root, "answer") != NULL &&
-                   json_get_field(root, "choices") == NULL;
+    bool answers =
+        json_get_field(root, "answer") != NULL && json_get_field(root, "choices") == NULL;
     item->line = r->line;
     enum packllm_status status = take_text(r, root, "id", line, size, &item->id);
     if (status >= 0) {
@@ -146,8 +146,9 @@ static enum packllm_status take_item(const struct reader *r, const struct json_v
                          : take_choices(r, root, line, size, item);
     }
     if (status >= 0 && r->task->n > 0 && answers != r->task->generation) {
-        status = bad(r, 1, "%s stands among questions of the other kind; one kind a file is expected",
-                     answers ? "a question with an \"answer\"" : "a question with \"choices\"");
+        status =
+            bad(r, 1, "%s stands among questions of the other kind; one kind a file is expected",
+                answers ? "a question with an \"answer\"" : "a question with \"choices\"");
     }
     return status;
 }
@@ -216,8 +217,8 @@ static enum packllm_status take_line(struct reader *r, const char *line, size_t 
     if (!json_kind_object(root)) {
         status = bad(r, 1, "an object {\"id\", \"query\", \"choices\", \"gold\"} is expected");
     } else if (first && form != NULL && json_get_field(root, "id") == NULL) {
-        status = r->rules->form != NULL ? PACKLLM_OK
-                                        : set_form(r->task, form, r->task->path, r->err);
+        status =
+            r->rules->form != NULL ? PACKLLM_OK : set_form(r->task, form, r->task->path, r->err);
         json_read_done(root);
         return status;
     } else {
@@ -257,8 +258,10 @@ static enum packllm_status check_ids(struct reader *r) {
     for (size_t i = 1; i < task->n && status >= 0; i++) {
         if (strcmp(sorted[i]->id, sorted[i - 1]->id) == 0) {
             r->line = sorted[i]->line;
-            status = bad(r, 1, "the id '%.100s' stands in line %zu, too; ids of their own are "
-                               "expected", sorted[i]->id, sorted[i - 1]->line);
+            status = bad(r, 1,
+                         "the id '%.100s' stands in line %zu, too; ids of their own are "
+                         "expected",
+                         sorted[i]->id, sorted[i - 1]->line);
             if (r->rules->skip_bad) {
                 r->rules->skipped(r->rules->data, r->err->message);
                 twice[sorted[i] - task->items] = true;
@@ -311,7 +314,8 @@ static enum packllm_status read_file(const char *path, struct buf *out, struct p
     char chunk[1 << 14];
     size_t n;
     FILE *file = fopen(path, "rbe");
-    while (file != NULL && (n = fread(chunk, 1, sizeof chunk, file)) > 0 && buf_add(out, chunk, n)) {
+    while (file != NULL && (n = fread(chunk, 1, sizeof chunk, file)) > 0 &&
+           buf_add(out, chunk, n)) {
     }
     int why = errno;
     bool failed = file == NULL || ferror(file) != 0;

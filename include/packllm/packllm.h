@@ -497,14 +497,14 @@ struct packllm_options_params {
     bool fresh;
 };
 struct packllm_options {
-    const double *nll;       /* [n_methods][n_options] of the option behind the context, nats */
-    const double *context;   /* [n_methods] of what lambda came from, nats per byte; or NAN */
-    const double *weights;   /* [n_methods][n_members] (refit: of the last option) */
-    const double *own;       /* [n_methods] seconds of its own: weighing and fusing */
-    const uint64_t *tokens;  /* [n_members] evaluated */
-    const double *reading;   /* [n_members] seconds of the member's reading */
-    const double *forward;   /* [n_members] of them inside the model library */
-    double seconds;          /* in all */
+    const double *nll;      /* [n_methods][n_options] of the option behind the context, nats */
+    const double *context;  /* [n_methods] of what lambda came from, nats per byte; or NAN */
+    const double *weights;  /* [n_methods][n_members] (refit: of the last option) */
+    const double *own;      /* [n_methods] seconds of its own: weighing and fusing */
+    const uint64_t *tokens; /* [n_members] evaluated */
+    const double *reading;  /* [n_members] seconds of the member's reading */
+    const double *forward;  /* [n_members] of them inside the model library */
+    double seconds;         /* in all */
     size_t n_methods, n_options, n_members;
 };
 PACKLLM_API struct packllm_method packllm_method_default(void);

@@ -144,10 +144,9 @@ static enum packllm_status read_member(struct call *c, size_t i, struct packllm_
     for (size_t o = 0; o < c->n_options && status >= 0; o++) {
         size_t size = join(c, o);
         struct score_reading *to = o == 0 ? whole : &tail[o];
-        status = o == 0 ? score_read(cover, s->pack->members[i], c->text, size, c->size, false, to,
-                                     err)
-                        : score_read_tail(cover, s->pack->members[i], c->text, size, c->size, to,
-                                          err);
+        status =
+            o == 0 ? score_read(cover, s->pack->members[i], c->text, size, c->size, false, to, err)
+                   : score_read_tail(cover, s->pack->members[i], c->text, size, c->size, to, err);
         if (status >= 0) {
             c->tokens[i] += to->forwards;
             c->reading[i] += to->seconds;

@@ -7,7 +7,9 @@ import subprocess
 import time
 import unittest
 
-from cli_support import DREAMS, PAIR, PROGRAM, STORIES, XS, Program, without_models
+from cli_support import DREAMS, PROGRAM, STORIES, Program, without_models
+
+PAIR = ("-t", "1", "-m", STORIES, "-m", DREAMS)
 
 ITEMS = [
     ("Lily went to the park with her", ["mom and dad.", "seven loud engines."], 0),
@@ -113,11 +115,11 @@ class Figures(Eval):
 @without_models
 class Results(Eval):
     def test_a_killed_run_goes_on(self):
-        for shots in ((), ("--shots", "1")):
-            items = [(q + " " + w, c, g) for w in ("and", "but", "so", "then", "or", "yet") for q, c, g in ITEMS]
+        for shots in ((), ("--shots", "2")):
+            items = [(q + " " + w, c, g) for w in ("and", "but", "so", "then", "or", "yet", "now", "too") for q, c, g in ITEMS]
             task = self.task(lines(items), "copa_%d.jsonl" % len(shots))
             results = self.folder / ("r%d.db" % len(shots))
-            args = ("eval", task, *PAIR, "-m", XS, "--methods", "all", "--json", *shots)
+            args = ("eval", task, *PAIR, "--methods", "all", "--json", *shots)
             want = self.rows(*args[1:-1 - len(shots)], *shots)[0]
             process = subprocess.Popen([PROGRAM, *map(str, args), "--results", str(results)], env=self.env,
                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -149,7 +151,7 @@ class Results(Eval):
         task, results = self.task(), self.folder / "r.db"
         self.rows(task, *PAIR, "--results", results)
         new = "to start anew give another --results, or delete the file"
-        self.bad(2, "eval", task, "-m", STORIES, "-m", XS, "--results", results, says=["pack", new])
+        self.bad(2, "eval", task, "-t", "1", "-m", STORIES, "--results", results, says=["pack", new])
         self.bad(2, "eval", task, *PAIR, "--methods", "exact", "--results", results, says=["methods", new])
         self.bad(2, "eval", task, *PAIR, "--shrink", "3", "--results", results, says=["settings", "shrink 3", new])
         self.task(lines([ITEMS[0]] + ITEMS[2:]))
@@ -203,7 +205,7 @@ class BadInput(Eval):
         for size in (3000, 1 << 20):
             long = ("word " * (size // 5), ["x", "y"], 0)
             path = self.task(lines(ITEMS[:2] + [long]), "copa_long.jsonl")
-            self.bad(1, "eval", path, "-m", STORIES, "-m", DREAMS, says=["%s:3:" % path, "q-2", "context holds 128"])
+            self.bad(1, "eval", path, *PAIR, says=["%s:3:" % path, "q-2", "context holds 128"])
         done = self.run_program("eval", path, *PAIR, "--skip-bad", "--json")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(json.loads(done.stdout.splitlines()[0])["items"], 2)

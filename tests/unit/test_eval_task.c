@@ -61,21 +61,21 @@ static void bad_lines(void **state) {
     refused("{\"id\": \"b\", \"query\": \"q\", \"choices\": [\"x\", 2]}", ":2:27:", "choice 1");
     refused("{\"id\": \"b\", \"query\": \"q\", \"choices\": [\"x\", \"\"]}", ":2:27:", "empty");
     refused("{\"id\": \"b\", \"query\": \"q\", \"choices\": [\"x\", \"y\"]}", ":2:1:", "\"gold\"");
-    refused("{\"id\": \"b\", \"query\": \"q\", \"choices\": [\"x\", \"y\"], \"gold\": 2}", ":2:50:",
-            "0 to 1");
-    refused("{\"id\": \"b\", \"query\": \"q\", \"choices\": [\"x\", \"y\"], \"gold\": -1}", ":2:50:",
-            "0 to 1");
+    refused("{\"id\": \"b\", \"query\": \"q\", \"choices\": [\"x\", \"y\"], \"gold\": 2}",
+            ":2:50:", "0 to 1");
+    refused("{\"id\": \"b\", \"query\": \"q\", \"choices\": [\"x\", \"y\"], \"gold\": -1}",
+            ":2:50:", "0 to 1");
     refused("{\"id\": \"b\", \"query\": \"q\", \"choices\": [\"x\", \"y\"], \"gold\": 0.5}",
             ":2:50:", "0 to 1");
     refused("{\"id\": \"b\", \"query\": \"q\\u0000\", \"choices\": [\"x\", \"y\"], \"gold\": 0}",
             ":2:", "not JSON");
-    refused("{\"id\": \"b\", \"query\": \"\xff\", \"choices\": [\"x\", \"y\"], \"gold\": 0}", ":2:",
-            "not JSON");
-    refused("{\"id\": \"b\", \"query\": null, \"choices\": [\"x\", \"y\"], \"gold\": 0}", ":2:13:",
-            "no string");
+    refused("{\"id\": \"b\", \"query\": \"\xff\", \"choices\": [\"x\", \"y\"], \"gold\": 0}",
+            ":2:", "not JSON");
+    refused("{\"id\": \"b\", \"query\": null, \"choices\": [\"x\", \"y\"], \"gold\": 0}",
+            ":2:13:", "no string");
     refused("{\"id\": \"b\", \"query\": \"q\", \"answer\": \"7\"}", ":2:1:", "other kind");
-    refused("{\"id\": \"a\", \"query\": \"q\", \"choices\": [\"x\", \"y\"], \"gold\": 0}", ":2:1:",
-            "stands in line 1");
+    refused("{\"id\": \"a\", \"query\": \"q\", \"choices\": [\"x\", \"y\"], \"gold\": 0}",
+            ":2:1:", "stands in line 1");
 }
 
 static void whole_files(void **state) {
@@ -122,8 +122,9 @@ static void names(void **state) {
     static const char *const members[] = {"one", "two"};
     struct method_rules rules = {members, 2, 1, 1};
     struct methods m = {0};
-    assert_int_equal(methods_read(&m, "exact,sim:linear,bayes,uniform:whole,fixed:1/3:linear,members,"
-                                      "canonical:two,exact",
+    assert_int_equal(methods_read(&m,
+                                  "exact,sim:linear,bayes,uniform:whole,fixed:1/3:linear,members,"
+                                  "canonical:two,exact",
                                   &rules, &err),
                      PACKLLM_OK);
     assert_int_equal(m.n, 8);
@@ -132,8 +133,8 @@ static void names(void **state) {
     assert_true(m.list[3].whole && m.list[4].fixed[1] == 3 && m.list[6].member == 1);
     assert_true(m.list[7].canonical && strcmp(m.names[7], "canonical:two") == 0);
     methods_done(&m);
-    static const char *const wrong[] = {"",          "exakt",       "exact:",      "member:three",
-                                        "fixed:1",   "fixed:1/x",   "fixed:0/0",   "fixed:1/1/1",
+    static const char *const wrong[] = {"",          "exakt",        "exact:",     "member:three",
+                                        "fixed:1",   "fixed:1/x",    "fixed:0/0",  "fixed:1/1/1",
                                         "dexperts:", "dexperts:one", "exact,,sim", "fixed:-1/2"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         assert_int_equal(methods_read(&m, wrong[i], &rules, &err), PACKLLM_E_ARG);
