@@ -361,9 +361,10 @@ static int read_params(struct work *work) {
     work->session_params = packllm_session_params_default();
     struct packllm_session_params *session = &work->session_params;
     const char *space = opt_text(args, OPT_SPACE);
-    session->space = strcmp(space, "tokens") == 0  ? PACKLLM_SPACE_TOKENS
-                     : strcmp(space, "bytes") == 0 ? PACKLLM_SPACE_BYTES
-                                                   : PACKLLM_SPACE_AUTO;
+    session->space = space == NULL                  ? PACKLLM_SPACE_AUTO
+                     : strcmp(space, "tokens") == 0 ? PACKLLM_SPACE_TOKENS
+                     : strcmp(space, "bytes") == 0  ? PACKLLM_SPACE_BYTES
+                                                    : PACKLLM_SPACE_AUTO;
     const char *drop = opt_text(args, OPT_DROP);
     session->drop = drop != NULL && strcmp(drop, "off") == 0 ? PACKLLM_DROP_OFF : PACKLLM_DROP_AUTO;
     session->shrink = opt_double(args, OPT_SHRINK);
@@ -375,7 +376,7 @@ static int read_params(struct work *work) {
     session->progress = on_read;
     session->progress_data = work;
     read_sampling(work);
-    return work_weigher(work);
+    return opt_text(args, OPT_WEIGHTS) != NULL ? work_weigher(work) : EXIT_FINE;
 }
 
 /* ---- steps ---- */

@@ -17,9 +17,10 @@ enum {
     ALIGN = 256,
     CHAT = 512,
     RUN = COMPLETE | CHAT, /* what writes */
+    EVAL = 1024,
     TEXT = RUN | WEIGH | SCORE,
     WORK = TEXT | BENCH,
-    ALL = WORK | ALIGN | MODELS | HELP | VERSION | COMPLETION
+    ALL = WORK | EVAL | ALIGN | MODELS | HELP | VERSION | COMPLETION
 };
 
 static const char MEMBERS[] = "Members";
@@ -27,6 +28,7 @@ static const char FUSION[] = "Fusion";
 static const char PROMPT[] = "Prompt";
 static const char SAMPLING[] = "Sampling (on the display member's tokens, as llama.cpp means it)";
 static const char SCORING[] = "Scoring";
+static const char ASKING[] = "Asking";
 static const char MEASURING[] = "Measuring";
 static const char MAPPING[] = "Mapping (with --space tokens, of members that share no vocabulary)";
 static const char OUTPUT[] = "Output";
@@ -43,7 +45,7 @@ static struct args_option options[N_OPTIONS] = {
          .argument = "SPEC",
          .type = ARGS_LIST,
          .group = MEMBERS,
-         .commands = WORK,
+         .commands = WORK | EVAL,
          .file = true,
          .help = "a member: a GGUF file or a name in the cache, then ,KEY=VALUE: name, prior, cap, "
                  "ngl, c, threads, lora=ADAPTER[:SCALE], domain=TEXT (for cbtm), chat-template. "
@@ -54,16 +56,16 @@ static struct args_option options[N_OPTIONS] = {
                   .argument = "FILE",
                   .type = ARGS_TEXT,
                   .group = MEMBERS,
-                  .commands = WORK,
+                  .commands = WORK | EVAL,
                   .file = true,
                   .help = "members from an INI file: a section each, [NAME] with model = PATH and "
                           "the settings of -m"},
-    [OPT_HF_REPO] = LATER("hf-repo", "-hf", WORK),
+    [OPT_HF_REPO] = LATER("hf-repo", "-hf", WORK | EVAL),
     [OPT_CACHE] = {.name = "cache",
                    .argument = "DIR",
                    .type = ARGS_TEXT,
                    .group = MEMBERS,
-                   .commands = WORK | ALIGN | MODELS,
+                   .commands = WORK | ALIGN | MODELS | EVAL,
                    .file = true,
                    .help = "the folder of downloaded models; else $XDG_CACHE_HOME/packllm or "
                            "~/.cache/packllm"},
@@ -74,7 +76,7 @@ static struct args_option options[N_OPTIONS] = {
                       .maximum = 16777216,
                       .initial = "0",
                       .group = MEMBERS,
-                      .commands = WORK,
+                      .commands = WORK | EVAL,
                       .help =
                           "context of every member in tokens; 0: the model's own, at most 4096"},
     [OPT_THREADS] = {.name = "threads",
@@ -84,7 +86,7 @@ static struct args_option options[N_OPTIONS] = {
                      .maximum = 512,
                      .initial = "0",
                      .group = MEMBERS,
-                     .commands = WORK | ALIGN,
+                     .commands = WORK | ALIGN | EVAL,
                      .help = "threads; 0: the machine's cores, at most 16"},
     [OPT_N_GPU_LAYERS] = {.name = "n-gpu-layers",
                           .brief = "-ngl",
@@ -93,7 +95,7 @@ static struct args_option options[N_OPTIONS] = {
                           .maximum = 9999,
                           .initial = "0",
                           .group = MEMBERS,
-                          .commands = WORK,
+                          .commands = WORK | EVAL,
                           .help = "layers of every member on a GPU"},
     [OPT_ISOLATE] = {.name = "isolate",
                      .argument = "WHERE",
@@ -102,13 +104,13 @@ static struct args_option options[N_OPTIONS] = {
                      .later_choices = "on",
                      .initial = "off",
                      .group = MEMBERS,
-                     .commands = WORK,
+                     .commands = WORK | EVAL,
                      .help = "members in worker processes"},
-    [OPT_RPC] = LATER("rpc", NULL, WORK),
+    [OPT_RPC] = LATER("rpc", NULL, WORK | EVAL),
     [OPT_MEMORY] = {.name = "memory",
                     .type = ARGS_FLAG,
                     .group = MEMBERS,
-                    .commands = WORK,
+                    .commands = WORK | EVAL,
                     .help = "print how much memory the pack would take, and stop"},
     [OPT_MEMORY_LIMIT] = {.name = "memory-limit",
                           .argument = "SIZE",
@@ -162,7 +164,7 @@ static struct args_option options[N_OPTIONS] = {
                     .type = ARGS_DOUBLE,
                     .maximum = 1e9,
                     .group = FUSION,
-                    .commands = WORK,
+                    .commands = WORK | EVAL,
                     .help = "pull of exact and free toward the priors; 0: the pure problem"},
     [OPT_TAU] = {.name = "tau",
                  .argument = "T",
@@ -170,7 +172,7 @@ static struct args_option options[N_OPTIONS] = {
                  .minimum = 1e-6,
                  .maximum = 1e6,
                  .group = FUSION,
-                 .commands = WORK,
+                 .commands = WORK | EVAL,
                  .help = "temperature of sim"},
     [OPT_EPSILON] =
         {.name = "epsilon",
@@ -179,7 +181,7 @@ static struct args_option options[N_OPTIONS] = {
          .minimum = 1e-9,
          .maximum = 0.5,
          .group = FUSION,
-         .commands = WORK,
+         .commands = WORK | EVAL,
          .help = "share of the probability from which the end of a token is evaluated (advanced)"},
     [OPT_ALIGN] = {.name = "align",
                    .argument = "HOW",
@@ -420,6 +422,81 @@ static struct args_option options[N_OPTIONS] = {
                   .group = SCORING,
                   .commands = SCORE,
                   .help = "also give the 257 probabilities of what follows the text (JSON)"},
+    [OPT_METHODS] =
+        {.name = "methods",
+         .argument = "LIST",
+         .type = ARGS_TEXT,
+         .initial = "exact,sim,greedy,uniform,top1,members",
+         .group = ASKING,
+         .commands = EVAL,
+         .help = "ways of weighing and fusing, parted by commas: exact, sim, greedy, free, em, "
+                 "bayes, hedge, uniform, top1, cbtm, fixed:0.7/0.3, dexperts:BASE/EXPERT/ANTI; "
+                 ":log, :linear or :whole behind one says the pool (whole: a mixture of whole "
+                 "options); members, member:NAME: each alone; canonical, canonical:NAME: the same "
+                 "along canonical tokens; all"},
+    [OPT_REFIT] = {.name = "refit",
+                   .type = ARGS_FLAG,
+                   .group = ASKING,
+                   .commands = EVAL,
+                   .help = "weights from question and option, for each option anew; else from the "
+                           "question alone"},
+    [OPT_SHOTS] = {.name = "shots",
+                   .argument = "N",
+                   .type = ARGS_INT,
+                   .maximum = 1000,
+                   .initial = "0",
+                   .group = ASKING,
+                   .commands = EVAL,
+                   .help = "N answered questions stand before each; they are not asked"},
+    [OPT_SHOTS_FILE] = {.name = "shots-file",
+                        .argument = "FILE",
+                        .type = ARGS_TEXT,
+                        .group = ASKING,
+                        .commands = EVAL,
+                        .file = true,
+                        .help =
+                            "they come from this file; else they are the task's own first ones"},
+    [OPT_LIMIT] = {.name = "limit",
+                   .argument = "N",
+                   .type = ARGS_INT,
+                   .maximum = 1e9,
+                   .initial = "0",
+                   .group = ASKING,
+                   .commands = EVAL,
+                   .help = "ask N questions of each task; 0: all"},
+    [OPT_ORDER_SEED] = {.name = "seed",
+                        .argument = "SEED",
+                        .brief = "-s",
+                        .type = ARGS_INT,
+                        .maximum = 9007199254740991.0,
+                        .group = ASKING,
+                        .commands = EVAL,
+                        .help = "questions (and demonstrations) in an order drawn with it; else in "
+                                "the file's"},
+    [OPT_TEMPLATE] =
+        {.name = "template",
+         .argument = "TEXT",
+         .type = ARGS_TEXT,
+         .group = ASKING,
+         .commands = EVAL,
+         .help = "how a question is put: ask (Question: {query}\\nAnswer:), continue ({query}), or "
+                 "a text with {query} in it, where \\n is a new line; else what the file's first "
+                 "line says, else ask, but continue for sets that are known to go on with a text"},
+    [OPT_SKIP_BAD] = {.name = "skip-bad",
+                      .type = ARGS_FLAG,
+                      .group = ASKING,
+                      .commands = EVAL,
+                      .help =
+                          "leave out bad lines, and questions that are too long, with a warning"},
+    [OPT_RESULTS] = {.name = "results",
+                     .argument = "FILE",
+                     .type = ARGS_TEXT,
+                     .group = ASKING,
+                     .commands = EVAL,
+                     .file = true,
+                     .help =
+                         "keep every question's figures in this file (SQLite); the same command "
+                         "goes on where it was stopped"},
     [OPT_N_PROMPT] = {.name = "n-prompt",
                       .argument = "N",
                       .type = ARGS_INT,
@@ -488,7 +565,7 @@ static struct args_option options[N_OPTIONS] = {
     [OPT_JSON] = {.name = "json",
                   .type = ARGS_FLAG,
                   .group = OUTPUT,
-                  .commands = WORK | ALIGN | MODELS | VERSION,
+                  .commands = WORK | ALIGN | MODELS | VERSION | EVAL,
                   .help = "print one JSON object"},
     [OPT_ECHO] = {.name = "echo",
                   .type = ARGS_FLAG,
@@ -504,7 +581,7 @@ static struct args_option options[N_OPTIONS] = {
                      .brief = "-v",
                      .type = ARGS_FLAG,
                      .group = OUTPUT,
-                     .commands = WORK | ALIGN,
+                     .commands = WORK | ALIGN | EVAL,
                      .help = "libllama's log on stderr"},
     [OPT_LOG_JSON] = {.name = "log-json",
                       .type = ARGS_FLAG,
@@ -514,7 +591,7 @@ static struct args_option options[N_OPTIONS] = {
     [OPT_NO_PROGRESS] = {.name = "no-progress",
                          .type = ARGS_FLAG,
                          .group = OUTPUT,
-                         .commands = WORK | ALIGN | MODELS,
+                         .commands = WORK | ALIGN | MODELS | EVAL,
                          .help = "no progress and no table of members on stderr"},
 };
 
@@ -584,11 +661,23 @@ static const struct args_command commands[] = {
          "For each token of A, the reference, the token of B that stands for it. A and B are GGUF "
          "files or names in the cache; files without weights will do. Mined maps are kept in the "
          "cache folder, in maps.\n\nExample: packllm align smollm2-135m gemma-3-270m"},
+    {.name = "eval",
+     .operands = "TASK.jsonl...",
+     .max_operands = 1024,
+     .bit = EVAL,
+     .summary = "Multiple choice: methods side by side, from one reading of the members.",
+     .details =
+         "A task is a file of JSON objects, one a line, with id, query, choices and gold. Members "
+         "read each question once; every method weighs and fuses the same rows. accuracy: the "
+         "option of the smallest loss; per byte: of the smallest loss per byte; gold nll: of the "
+         "gold option after a softmax over losses per byte, nats. Differences are to the best "
+         "member on these questions, with a paired bootstrap interval.\n\nExample: packllm eval "
+         "copa.jsonl --methods all --limit 100 --results copa.db"},
     {.name = "help",
      .operands = "[COMMAND]",
      .max_operands = 1,
      .bit = HELP,
-     .words = "run|chat|weigh|score|models|bench|align|help|version|completion",
+     .words = "run|chat|weigh|score|models|bench|align|eval|help|version|completion",
      .summary = "Tell about a command."},
     {.name = "version", .operands = "", .bit = VERSION, .summary = "Print the version."},
     {.name = "completion",
@@ -598,7 +687,6 @@ static const struct args_command commands[] = {
      .words = "bash",
      .summary = "Print a completion script for bash.",
      .details = "Example: eval \"$(packllm completion bash)\""},
-    {.name = "eval", .operands = "", .summary = "", .later = true},
     {.name = "serve", .operands = "", .summary = "", .later = true},
 };
 

@@ -548,6 +548,56 @@ PACKLLM_API enum packllm_status packllm_align_token(const struct packllm_alignme
                                                     const void **out_bytes, size_t *out_size,
                                                     bool *out_usable);
 
+/* Several texts behind one context, weighed and fused in many ways from one reading of the members, in
+ * bytes: what multiple choice asks for (docs/design.md, "Options"). */
+struct packllm_option {
+    const char *text; /* scored behind the context, as it is: a space between them is part of it */
+    size_t size;
+};
+struct packllm_method {
+    enum packllm_weigher weigher;
+    enum packllm_pool pool;
+    double shrink, tau, alpha; /* as in packllm_session_params */
+    const double *fixed;       /* [n_members] for PACKLLM_WEIGH_FIXED */
+    int32_t experts[3];
+    bool whole;     /* sum_i lambda_i P_i(option): a mixture of whole options; linear pool */
+    int32_t member; /* >= 0: this member alone, through its byte model; the rest is not looked at */
+    bool canonical; /* with member: along its canonical tokens, as packllm_member_score has it */
+};
+struct packllm_options_params {
+    bool refit; /* lambda from context and option, for each option anew; else from the context */
+    /* Forget what was read before: the figures then depend on nothing but this call. Else what the
+     * context shares with the last text is reused, which moves the last bits. */
+    bool fresh;
+};
+struct packllm_options {
+    const double *nll;      /* [n_methods][n_options] of the option behind the context, nats */
+    const double *context;  /* [n_methods] of what lambda came from, nats per byte; or NAN */
+    const double *weights;  /* [n_methods][n_members] (refit: of the last option) */
+    const double *own;      /* [n_methods] seconds of its own: weighing and fusing */
+    const uint64_t *tokens; /* [n_members] evaluated */
+    const double *reading;  /* [n_members] seconds of the member's reading */
+    const double *forward;  /* [n_members] of them inside the model library */
+    double seconds;         /* in all */
+    size_t n_methods, n_options, n_members;
+};
+PACKLLM_API struct packllm_method packllm_method_default(void);
+PACKLLM_API struct packllm_options_params packllm_options_params_default(void);
+/* Arrays of *out_options live until packllm_options_done. E_ARG: a method that does not fit its pool
+ * or the pack; E_TEXT: an empty text, or one that is not UTF-8; E_CONTEXT: as with a prompt, there are
+ * no windows. Afterwards the session needs a prompt before a step. */
+PACKLLM_API enum packllm_status
+packllm_session_options(struct packllm_session *session, const char *context, size_t size,
+                        const struct packllm_option *options, size_t n_options,
+                        const struct packllm_method *methods, size_t n_methods,
+                        const struct packllm_options_params *params,
+                        struct packllm_options *out_options, struct packllm_error *err);
+PACKLLM_API void packllm_options_done(struct packllm_options *options);
+/* E_CONTEXT if a member cannot read a text of this kind in one go; nothing is evaluated. */
+PACKLLM_API enum packllm_status packllm_session_fits(const struct packllm_session *session,
+                                                     const char *text, size_t size,
+                                                     struct packllm_error *err);
+
 #endif /* PACKLLM_EXPERIMENTAL */
 
 #ifdef __cplusplus

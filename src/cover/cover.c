@@ -333,6 +333,11 @@ enum packllm_status cover_read_tokens(struct cover *c, const char *text, size_t 
 
 enum packllm_status cover_walk(struct cover *c, cover_visit_fn visit, void *data,
                                struct packllm_error *err) {
+    return cover_walk_from(c, 0, visit, data, err);
+}
+
+enum packllm_status cover_walk_from(struct cover *c, size_t from, cover_visit_fn visit, void *data,
+                                    struct packllm_error *err) {
     double q[PACKLLM_EVENTS];
     enum packllm_status status = PACKLLM_OK;
     assert(c->n_chain > 0 && c->size == c->known);
@@ -341,7 +346,7 @@ enum packllm_status cover_walk(struct cover *c, cover_visit_fn visit, void *data
     c->n_counted = 0.0;
     front_start(c, &c->front, c->root);
     for (size_t x = 0; x < c->known && status >= 0; x++) {
-        if (visit != NULL && x >= c->lead) {
+        if (visit != NULL && x >= c->lead + from) {
             double parked = front_next(c, &c->front, q);
             visit(data, x - c->lead, q, parked);
         }

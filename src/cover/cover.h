@@ -88,6 +88,9 @@ bool cover_row_fed(const struct cover *cover, struct cover_tokens *out);
 typedef void (*cover_visit_fn)(void *data, size_t offset, const double *q, double parked);
 enum packllm_status cover_walk(struct cover *cover, cover_visit_fn visit, void *data,
                                struct packllm_error *err);
+/* The same, but only bytes from `from` on are visited: what nobody asks for is not worked out. */
+enum packllm_status cover_walk_from(struct cover *cover, size_t from, cover_visit_fn visit,
+                                    void *data, struct packllm_error *err);
 
 /* Writes bytes behind the text. eager: ends are opened byte by byte; else only once all the bytes
  * stand (they are known), which costs fewer forwards. */

@@ -185,8 +185,9 @@ static enum packllm_status read_message(struct packllm_session *s, size_t i, siz
     if (status >= 0) {
         cover_set_line_ends(cover, SIZE_MAX);
         s->chat->stands[i] = false;
-        status = score_read_behind(cover, written->text.data + piece->from, at + size - piece->from,
-                                   at - piece->from, reading_of(s->chat, i, j), err);
+        status = score_read_tail(cover, s->pack->members[i], written->text.data + piece->from,
+                                 at + size - piece->from, at - piece->from,
+                                 reading_of(s->chat, i, j), err);
     }
     return status;
 }

@@ -24,7 +24,7 @@ struct visit {
     const char *text; /* of this window */
     size_t low;       /* offset of the window in the whole text */
     size_t skip;      /* bytes of the window that another one scores */
-    size_t head;      /* bytes before the first one that is read */
+    size_t base;      /* offset in the whole text of the reading's first row */
 };
 
 static void visit_byte(void *data, size_t offset, const double *q, double parked) {
@@ -32,10 +32,10 @@ static void visit_byte(void *data, size_t offset, const double *q, double parked
     if (offset < v->skip) {
         return;
     }
-    size_t t = v->low + offset - v->head;
-    float *row = v->r->logq + t * PACKLLM_EVENTS;
+    size_t at = v->low + offset - v->base;
+    float *row = v->r->logq + at * PACKLLM_EVENTS;
     fuse_floor(q, row);
-    v->r->parked[t] = (float)parked;
+    v->r->parked[at] = (float)parked;
     v->r->nll_model -= (double)row[(uint8_t)v->text[offset]];
 }
 
@@ -43,7 +43,7 @@ static enum packllm_status read_window(struct cover *cover, struct visit *v, siz
                                        size_t from, struct packllm_error *err) {
     enum packllm_status status = cover_sync(cover, v->text, size, err);
     if (status >= 0) {
-        status = cover_walk(cover, visit_byte, v, err);
+        status = cover_walk_from(cover, v->skip, visit_byte, v, err);
     }
     if (status < 0) {
         return status;
@@ -106,51 +106,22 @@ out:
     return status;
 }
 
-static enum packllm_status begin(struct score_reading *r, size_t bytes, struct packllm_error *err) {
-    *r = (struct score_reading){.bytes = bytes};
-    r->logq = alloc_array(bytes, PACKLLM_EVENTS * sizeof *r->logq);
-    r->parked = alloc_array(bytes, sizeof *r->parked);
-    if (r->logq == NULL || r->parked == NULL) {
-        score_reading_done(r);
-        return fail_memory(err, bytes * PACKLLM_EVENTS * sizeof(float));
-    }
-    return PACKLLM_OK;
-}
-
-enum packllm_status score_read_behind(struct cover *cover, const char *text, size_t size,
-                                      size_t head, struct score_reading *out,
-                                      struct packllm_error *err) {
-    struct score_reading r;
-    double start = score_clock(), inside = cover_seconds(cover);
-    uint64_t forwards = cover_forwards(cover);
-    enum packllm_status status = begin(&r, size - head, err);
-    if (status < 0) {
-        return status;
-    }
-    struct visit v = {.r = &r, .text = text, .skip = head, .head = head};
-    status = read_window(cover, &v, size, head, err);
-    if (status < 0) {
-        score_reading_done(&r);
-        return status;
-    }
-    r.forwards = cover_forwards(cover) - forwards;
-    r.seconds = score_clock() - start;
-    r.seconds_model = cover_seconds(cover) - inside;
-    *out = r;
-    return PACKLLM_OK;
-}
-
-enum packllm_status score_read(struct cover *cover, const struct member *member, const char *text,
-                               size_t size, size_t from, bool windows, struct score_reading *out,
-                               struct packllm_error *err) {
+/* Rows from byte `base` on; windows only with base 0. */
+static enum packllm_status read_from(struct cover *cover, const struct member *member,
+                                     const char *text, size_t size, size_t from, size_t base,
+                                     bool windows, struct score_reading *out,
+                                     struct packllm_error *err) {
     struct packllm_error why;
-    struct score_reading r;
+    struct score_reading r = {.bytes = size - base};
     double start = score_clock(), inside = cover_seconds(cover);
     uint64_t forwards = cover_forwards(cover);
-    if (begin(&r, size, err) < 0) {
-        return PACKLLM_E_MEMORY;
+    r.logq = alloc_array(r.bytes, PACKLLM_EVENTS * sizeof *r.logq);
+    r.parked = alloc_array(r.bytes, sizeof *r.parked);
+    if (r.logq == NULL || r.parked == NULL) {
+        score_reading_done(&r);
+        return fail_memory(err, r.bytes * PACKLLM_EVENTS * sizeof(float));
     }
-    struct visit v = {.r = &r, .text = text};
+    struct visit v = {.r = &r, .text = text, .skip = base, .base = base};
     enum packllm_status status = read_window(cover, &v, size, from, &why);
     if (status == PACKLLM_E_CONTEXT && windows) {
         status = read_windows(cover, member, text, size, from, &r, &why);
@@ -168,4 +139,16 @@ enum packllm_status score_read(struct cover *cover, const struct member *member,
     r.seconds_model = cover_seconds(cover) - inside;
     *out = r;
     return PACKLLM_OK;
+}
+
+enum packllm_status score_read(struct cover *cover, const struct member *member, const char *text,
+                               size_t size, size_t from, bool windows, struct score_reading *out,
+                               struct packllm_error *err) {
+    return read_from(cover, member, text, size, from, 0, windows, out, err);
+}
+
+enum packllm_status score_read_tail(struct cover *cover, const struct member *member,
+                                    const char *text, size_t size, size_t from,
+                                    struct score_reading *out, struct packllm_error *err) {
+    return read_from(cover, member, text, size, from, from, false, out, err);
 }

@@ -28,12 +28,6 @@ enum packllm_status score_read(struct cover *cover, const struct member *member,
                                size_t size, size_t from, bool windows, struct score_reading *out,
                                struct packllm_error *err);
 
-/* The same of text[head..size), conditioned on what stands before it: bytes 0 of *out is byte `head` of
- * the text. One window. */
-enum packllm_status score_read_behind(struct cover *cover, const char *text, size_t size,
-                                      size_t head, struct score_reading *out,
-                                      struct packllm_error *err);
-
 /* How lambda is to be found. */
 struct score_method {
     enum packllm_weigher weigher;
@@ -74,6 +68,12 @@ enum packllm_status score_solve(const struct score_method *method, struct solve_
 /* Where there is no prompt: the prior, or what was given. */
 enum packllm_status score_weigh_nothing(const struct score_method *method, size_t n, double *lambda,
                                         struct score_weights *out, struct packllm_error *err);
+
+/* The same without windows, and only the rows from byte `from` on are kept: out->bytes = size - from
+ * of them, out->nll_model and out->canonical of them. For texts that part behind a beginning. */
+enum packllm_status score_read_tail(struct cover *cover, const struct member *member,
+                                    const char *text, size_t size, size_t from,
+                                    struct score_reading *out, struct packllm_error *err);
 
 double score_clock(void); /* monotonic seconds */
 

@@ -12,7 +12,7 @@ import itertools
 import os
 
 import numpy as np
-from scipy import optimize, special
+from scipy import optimize, special, stats
 from sklearn.cluster import KMeans
 from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -514,6 +514,68 @@ def write_mapped():
                 out.put("greedy_f", f)
 
 
+# ---- marks of questions -------------------------------------------------------------------------
+
+
+def rng_key(seed, position, symbol):
+    """rng_key of src/base/rng.c."""
+    mask = (1 << 64) - 1
+
+    def mix(z):
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & mask
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB & mask
+        return z ^ (z >> 31)
+
+    key = mix(seed + 0x9E3779B97F4A7C15 & mask)
+    key = mix(key ^ (position + 0x7F4A7C159E3779B9 & mask))
+    return mix(key ^ (symbol * 0x9E3779B97F4A7C15 + 0x243F6A8885A308D3 & mask))
+
+
+def marks(nll, size, gold):
+    each = -nll / size
+    return np.argmin(nll) == gold, np.argmax(each) == gold, -special.log_softmax(each)[gold]
+
+
+def write_marks():
+    rng = np.random.default_rng(16)
+    out = Writer("marks.txt")
+    cases = [(40, 4, 50), (7, 2, 20), (120, 5, 30), (1, 3, 10)]
+    out.put("cases", len(cases))
+    for n, choices, rounds in cases:
+        out.put("items", n)
+        out.put("choices", choices)
+        out.put("rounds", rounds)
+        graded = []
+        for method in range(2):
+            rows = []
+            for i in range(n):
+                size = rng.integers(2, 40, choices)
+                nll = rng.gamma(2.0, 1.0, choices) * size
+                gold = int(rng.integers(choices))
+                if i % 3 > 0:
+                    nll[gold] *= 0.4 + 0.1 * method
+                out.put("nll", nll)
+                out.put("bytes", size)
+                out.put("gold", gold)
+                rows.append(marks(nll, size, gold))
+                out.put("mark", [float(v) for v in rows[-1]])
+            graded.append(np.array(rows, float))
+            mean = graded[-1].mean(axis=0)
+            error = graded[-1].std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else [-1.0] * 3
+            out.put("mean", mean)
+            out.put("stderr", error)
+        a, b = graded
+        won, lost = int(((a[:, 0] > b[:, 0])).sum()), int((a[:, 0] < b[:, 0]).sum())
+        out.put("won", won)
+        out.put("lost", lost)
+        out.put("mcnemar", stats.binomtest(won, won + lost).pvalue if won + lost else 1.0)
+        draws = np.array([[rng_key(17, r, i) % n for i in range(n)] for r in range(rounds)])
+        for column in (0, 2):
+            d = a[:, column] - b[:, column]
+            out.put("difference", d.mean())
+            out.put("interval", np.quantile(d[draws].mean(axis=1), [0.025, 0.975]))
+
+
 if __name__ == "__main__":
     write_fuse()
     write_weighers()
@@ -521,3 +583,4 @@ if __name__ == "__main__":
     write_math()
     write_cbtm()
     write_mapped()
+    write_marks()

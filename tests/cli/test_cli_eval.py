@@ -1,0 +1,216 @@
+"""packllm eval: figures, the same twice and after a kill, demonstrations, results files, bad input."""
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+import unittest
+
+from cli_support import DREAMS, PROGRAM, STORIES, Program, without_models
+
+PAIR = ("-t", "1", "-m", STORIES, "-m", DREAMS)
+
+ITEMS = [
+    ("Lily went to the park with her", ["mom and dad.", "seven loud engines."], 0),
+    ("Tom had a big red", ["whether.", "ball.", "of."], 1),
+    ("The cat sat on the", ["mat.", "because."], 0),
+    ("One day, a little boy found a", ["toy car.", "did not."], 0),
+    ("She was very happy and", ["of the table.", "smiled."], 1),
+    ("They played all day in the", ["garden.", "said."], 0),
+]
+FIGURES = ("task", "method", "items", "correct", "accuracy", "stderr", "accuracy_norm", "gold_nll", "weights",
+           "against", "context_bits_per_byte", "tokens")
+
+
+def lines(items, name="q"):
+    return "".join(json.dumps({"id": "%s-%d" % (name, i), "query": q, "choices": c, "gold": g}) + "\n"
+                   for i, (q, c, g) in enumerate(items))
+
+
+class Eval(Program):
+    def task(self, text=None, name="copa_small.jsonl"):
+        path = self.folder / name
+        path.write_text(lines(ITEMS) if text is None else text)
+        return path
+
+    def rows(self, *args, **more):
+        out = self.good("eval", *args, "--json", **more)
+        rows = [json.loads(line) for line in out.splitlines()]
+        return [{k: row[k] for k in FIGURES} for row in rows], rows
+
+
+@without_models
+class Figures(Eval):
+    def test_methods_side_by_side(self):
+        task, other = self.task(), self.task(lines(ITEMS[:4], "z"), "winogrande_small.jsonl")
+        rows, whole = self.rows(task, other, *PAIR, "--methods", "all,canonical,fixed:1/0")
+        by = {(r["task"], r["method"]): r for r in rows}
+        self.assertEqual({r["task"] for r in rows}, {"copa_small", "winogrande_small", "all"})
+        self.assertEqual(by["all", "exact"]["items"], 10)
+        for r in rows:
+            self.assertAlmostEqual(r["accuracy"], r["correct"] / r["items"])
+            self.assertAlmostEqual(sum(r["weights"].values()), 1.0, places=6) if r["method"] != "free" else None
+        for name in ("copa_small", "winogrande_small", "all"):
+            one, fixed = by[name, "member:stories260K"], by[name, "fixed:1/0"]
+            self.assertEqual(one["gold_nll"], fixed["gold_nll"])
+            against = [r["against"] for r in rows if r["task"] == name]
+            self.assertEqual(sum(a is None for a in against), 1)  # the best member
+            for a in against:
+                self.assertTrue(a is None or (a["low"] <= a["difference"] <= a["high"] and 0 < a["mcnemar"] <= 1))
+        for r in whole:
+            self.assertLessEqual(r["seconds_forward"], r["seconds_all"])
+
+    def test_the_same_as_score(self):
+        """The loss of an option is what packllm score gives for the same text and context."""
+        question, choices, gold = ITEMS[1]
+        task = self.task(lines([ITEMS[1]]))
+        results = self.folder / "r.db"
+        self.rows(task, *PAIR, "--methods", "exact,sim,uniform", "--results", results)
+        with sqlite3.connect(results) as db:
+            figures = json.loads(db.execute("SELECT figures FROM items").fetchone()[0])
+        for m, method in enumerate(("exact", "sim", "uniform")):
+            for o, choice in enumerate(choices):
+                score = self.good_json("score", "-p", question + " " + choice, "--context-bytes", len(question),
+                                       "--weights", method, "--space", "bytes", *PAIR)
+                want = score["bits_per_byte"] * score["bytes"] * 0.6931471805599453
+                self.assertAlmostEqual(figures["nll"][m * len(choices) + o], want, delta=2e-3 * want)
+
+    def test_the_same_numbers_twice(self):
+        args = (self.task(), *PAIR, "--methods", "all")
+        self.assertEqual(self.rows(*args)[0], self.rows(*args)[0])
+
+    def test_refit_limit_seed_template(self):
+        task = self.task()
+        plain, _ = self.rows(task, *PAIR, "--methods", "exact,members")
+        refit, _ = self.rows(task, *PAIR, "--methods", "exact,members", "--refit")
+        self.assertNotEqual(plain[0]["gold_nll"], refit[0]["gold_nll"])
+        self.assertEqual(plain[1]["gold_nll"], refit[1]["gold_nll"])
+        few, _ = self.rows(task, *PAIR, "--limit", "2")
+        self.assertEqual(few[0]["items"], 2)
+        drawn, _ = self.rows(task, *PAIR, "--seed", "5")
+        self.assertAlmostEqual(drawn[0]["gold_nll"], self.rows(task, *PAIR)[0][0]["gold_nll"], places=9)
+        ask, _ = self.rows(task, *PAIR, "--template", "ask")
+        same, _ = self.rows(task, *PAIR, "--template", r"Question: {query}\nAnswer:")
+        self.assertEqual(ask, same)
+        self.assertNotEqual(ask[0]["gold_nll"], plain[0]["gold_nll"])
+
+    def test_demonstrations(self):
+        task = self.task()
+        shots, whole = self.rows(task, *PAIR, "--shots", "2")
+        self.assertEqual(shots[0]["items"], 4)
+        other = self.task(lines(ITEMS[4:]), "shots.jsonl")
+        few, _ = self.rows(task, *PAIR, "--shots", "2", "--shots-file", other)
+        self.assertEqual(few[0]["items"], 4)  # those two are not asked
+        # The demonstrations are read once: less than a half more than the same questions without them.
+        none, _ = self.rows(self.task(lines(ITEMS[2:]), "copa_rest.jsonl"), *PAIR)
+        self.assertLess(shots[0]["tokens"], 1.6 * none[0]["tokens"])
+
+    def test_a_table_for_people(self):
+        out = self.good("eval", self.task(), *PAIR)
+        self.assertIn("against the best member", out)
+        self.assertIn("member:stories260K", out)
+
+
+@without_models
+class Results(Eval):
+    def test_a_killed_run_goes_on(self):
+        for shots in ((), ("--shots", "2")):
+            items = [(q + " " + w, c, g) for w in ("and", "but", "so", "then", "or", "yet", "now", "too") for q, c, g in ITEMS]
+            task = self.task(lines(items), "copa_%d.jsonl" % len(shots))
+            results = self.folder / ("r%d.db" % len(shots))
+            args = ("eval", task, *PAIR, "--methods", "all", "--json", *shots)
+            want = self.rows(*args[1:-1 - len(shots)], *shots)[0]
+            process = subprocess.Popen([PROGRAM, *map(str, args), "--results", str(results)], env=self.env,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            deadline = time.monotonic() + 60
+            count = 0
+            while count < 5 and time.monotonic() < deadline and process.poll() is None:
+                time.sleep(0.005)
+                try:
+                    with sqlite3.connect("file:%s?mode=ro" % results, uri=True) as db:
+                        count = db.execute("SELECT count(*) FROM items").fetchone()[0]
+                except sqlite3.Error:
+                    pass
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            self.assertGreaterEqual(count, 5)
+            self.assertLess(count, len(items))
+            again = self.rows(*args[1:-1 - len(shots)], *shots, "--results", results)[0]
+            self.assertEqual(want, again)
+            # All is known now: nothing is asked again, and the seconds are those of then.
+            once, twice = (self.rows(*args[1:-1 - len(shots)], *shots, "--results", results)[1] for _ in range(2))
+            self.assertEqual(once, twice)
+
+    def test_a_larger_limit_goes_on(self):
+        task, results = self.task(), self.folder / "r.db"
+        self.rows(task, *PAIR, "--limit", "2", "--results", results)
+        self.assertEqual(self.rows(task, *PAIR, "--results", results)[0], self.rows(task, *PAIR)[0])
+
+    def test_files_of_other_runs(self):
+        task, results = self.task(), self.folder / "r.db"
+        self.rows(task, *PAIR, "--results", results)
+        new = "to start anew give another --results, or delete the file"
+        self.bad(2, "eval", task, "-t", "1", "-m", STORIES, "--results", results, says=["pack", new])
+        self.bad(2, "eval", task, *PAIR, "--methods", "exact", "--results", results, says=["methods", new])
+        self.bad(2, "eval", task, *PAIR, "--shrink", "3", "--results", results, says=["settings", "shrink 3", new])
+        self.task(lines([ITEMS[0]] + ITEMS[2:]))
+        self.bad(2, "eval", task, *PAIR, "--results", results, says=["q-1", "reads differently", new])
+        self.task()
+        with sqlite3.connect(results) as db:
+            db.execute("UPDATE settings SET value = '0.0.1' WHERE key = 'version'")
+        self.bad(2, "eval", task, *PAIR, "--results", results, says=["version", "0.0.1", new])
+        with sqlite3.connect(results) as db:
+            db.execute("PRAGMA user_version = 99")
+        self.bad(2, "eval", task, *PAIR, "--results", results, says=["version of the file", new])
+        results.write_text("not a database, but long enough to be looked at" * 30)
+        self.bad(1, "eval", task, *PAIR, "--results", results, says=["no results file", "--results"])
+        self.bad(1, "eval", task, *PAIR, "--results", self.folder / "no" / "r.db", says="results file")
+
+
+class BadInput(Eval):
+    def test_lines(self):
+        good = {"id": "a", "query": "Why?", "choices": ["x", "y"], "gold": 0}
+        cases = {
+            '{"id": "b",': "not JSON", json.dumps({**good, "gold": 2}): "0 to 1",
+            json.dumps({**good, "choices": ["x"]}): "1 choice;", json.dumps({**good, "choices": []}): "0 choices",
+            json.dumps({**good, "choices": ["x", "x"]}): "equal", json.dumps({**good, "query": ""}): "empty",
+            json.dumps(good): "stands in line 1",
+        }
+        for line, words in cases.items():
+            task = self.task(json.dumps(good) + "\n" + line + "\n")
+            if words != "stands in line 1":
+                line = line.replace('"id": "a"', '"id": "b"')
+                task.write_text(json.dumps(good) + "\n" + line + "\n")
+            self.bad(1, "eval", task, "-m", self.folder / "none.gguf", says=["%s:2:" % task, words])
+
+    def test_command_line(self):
+        task = self.task()
+        self.bad(2, "eval", says="TASK.jsonl")
+        self.bad(1, "eval", self.folder / "none.jsonl", says="none.jsonl")
+        self.bad(2, "eval", task, "--template", "no place", says="{query}")
+        self.bad(2, "eval", task, "--shots-file", task, says="--shots N")
+        self.bad(2, "eval", task, task, says="two tasks are called 'copa_small'")
+        answers = self.task('{"id": "a", "query": "q", "answer": "7"}\n', "gen.jsonl")
+        self.bad(2, "eval", answers, says="not in this version yet")
+
+    @without_models
+    def test_names_and_lengths(self):
+        task = self.task()
+        self.bad(2, "eval", task, *PAIR, "--methods", "exakt", says=["'exakt' is no method", "'exact'"])
+        self.bad(2, "eval", task, *PAIR, "--methods", "member:bob", says="no member is called 'bob'")
+        self.bad(2, "eval", task, *PAIR, "--methods", "em:log", says="linear")
+        self.bad(2, "eval", task, *PAIR, "--methods", "cbtm", says="domain")
+        self.bad(2, "eval", task, *PAIR, "--shots", "7", says="6 questions")
+        for size in (3000, 1 << 20):
+            long = ("word " * (size // 5), ["x", "y"], 0)
+            path = self.task(lines(ITEMS[:2] + [long]), "copa_long.jsonl")
+            self.bad(1, "eval", path, *PAIR, says=["%s:3:" % path, "q-2", "context holds 128"])
+        done = self.run_program("eval", path, *PAIR, "--skip-bad", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(json.loads(done.stdout.splitlines()[0])["items"], 2)
+        self.assertIn(b"skipped", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

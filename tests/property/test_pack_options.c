@@ -1,0 +1,267 @@
+/* test_pack_options.c - many methods from one reading, on packs of fake members. Goals: every method's
+ * loss is that of packllm_session_score for the same text, context and parameters; a member alone is
+ * lambda = e_k; permuting methods or options permutes the figures and changes none; refit finds lambda
+ * from context and option; what is forgotten before and what is not give the same figures here, where
+ * logits are exact; nothing is evaluated twice for a second option but the end of the context; what
+ * is wrong is refused, and the session can be used afterwards. */
+#define PACKLLM_EXPERIMENTAL
+#include <math.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "fake.h"
+#include "packllm/packllm.h"
+
+#include "check.h"
+
+enum { CASES = 100, TEXT = 60, MEMBERS = 3, OPTIONS = 3, METHODS = 14 };
+
+static struct packllm_error err;
+
+struct world {
+    struct fake *fakes[MEMBERS];
+    struct packllm_pack *pack;
+    struct packllm_session *session;
+    char context[2 * TEXT + 8], text[OPTIONS][2 * TEXT + 8];
+    size_t size;
+    struct packllm_option options[OPTIONS];
+    struct packllm_method methods[METHODS];
+};
+
+static const double FIXED[MEMBERS] = {0.2, 0.5, 0.3};
+
+static void fill_methods(struct packllm_method *m) {
+    static const struct {
+        enum packllm_weigher weigher;
+        enum packllm_pool pool;
+    } kinds[METHODS - 2] = {
+        {PACKLLM_WEIGH_EXACT, PACKLLM_POOL_LOG},    {PACKLLM_WEIGH_EXACT, PACKLLM_POOL_LINEAR},
+        {PACKLLM_WEIGH_SIM, PACKLLM_POOL_LOG},      {PACKLLM_WEIGH_UNIFORM, PACKLLM_POOL_LOG},
+        {PACKLLM_WEIGH_TOP1, PACKLLM_POOL_LOG},     {PACKLLM_WEIGH_GREEDY, PACKLLM_POOL_LOG},
+        {PACKLLM_WEIGH_FREE, PACKLLM_POOL_LOG},     {PACKLLM_WEIGH_EM, PACKLLM_POOL_LINEAR},
+        {PACKLLM_WEIGH_BAYES, PACKLLM_POOL_LINEAR}, {PACKLLM_WEIGH_HEDGE, PACKLLM_POOL_LOG},
+        {PACKLLM_WEIGH_DEXPERTS, PACKLLM_POOL_LOG}, {PACKLLM_WEIGH_FIXED, PACKLLM_POOL_LOG}};
+    for (size_t k = 0; k < METHODS; k++) {
+        m[k] = packllm_method_default();
+        if (k < METHODS - 2) {
+            m[k].weigher = kinds[k].weigher;
+            m[k].pool = kinds[k].pool;
+        }
+        m[k].fixed = FIXED;
+        for (int e = 0; e < 3; e++) {
+            m[k].experts[e] = e;
+        }
+    }
+    m[METHODS - 2].member = 1;
+    m[METHODS - 1].member = 2;
+    m[METHODS - 1].canonical = true;
+}
+
+static void world_open(struct world *w, uint64_t seed) {
+    static const enum fake_vocabulary kinds[] = {FAKE_BYTES, FAKE_NESTED, FAKE_UTF8, FAKE_TWINS};
+    static const char *const names[MEMBERS] = {"a", "b", "c"};
+    struct packllm_own_member own[MEMBERS];
+    uint64_t rng = seed;
+    for (uint64_t i = 0; i < MEMBERS; i++) {
+        struct fake_params params = fake_params_default();
+        params.seed = seed * MEMBERS + i;
+        w->fakes[i] = fake_open(kinds[(seed + i) % 4], &params);
+        own[i] = fake_member(w->fakes[i], names[i]);
+    }
+    assert_int_equal(packllm_pack_open_own(&w->pack, own, MEMBERS, NULL, &err), PACKLLM_OK);
+    assert_int_equal(packllm_session_open(&w->session, w->pack, NULL, &err), PACKLLM_OK);
+    w->size = fake_text(&rng, w->context, TEXT, true);
+    for (size_t o = 0; o < OPTIONS; o++) {
+        size_t size = fake_text(&rng, w->text[o], TEXT / 3, true);
+        w->options[o] = (struct packllm_option){w->text[o], size};
+    }
+    fill_methods(w->methods);
+}
+
+static void world_close(struct world *w) {
+    packllm_session_close(w->session);
+    packllm_pack_close(w->pack);
+    for (size_t i = 0; i < MEMBERS; i++) {
+        fake_close(w->fakes[i]);
+    }
+}
+
+/* The same by packllm_session_score, in nats. */
+static double scored(struct world *w, uint64_t seed, const struct packllm_method *m, size_t o,
+                     size_t context) {
+    struct packllm_session_params p = packllm_session_params_default();
+    struct packllm_session *session = NULL;
+    struct packllm_score score;
+    char text[4 * TEXT + 16];
+    double alone[MEMBERS] = {0};
+    size_t size = w->options[o].size;
+    memcpy(text, w->context, w->size);
+    memcpy(text + w->size, w->options[o].text, size);
+    p.space = PACKLLM_SPACE_BYTES;
+    p.weigher = m->weigher;
+    p.pool = m->pool;
+    p.fixed = FIXED;
+    memcpy(p.experts, m->experts, sizeof p.experts);
+    if (m->member >= 0) {
+        alone[m->member] = 1;
+        p.weigher = PACKLLM_WEIGH_FIXED;
+        p.fixed = alone;
+    }
+    CHECK_CASE(seed, packllm_session_open(&session, w->pack, &p, &err) == PACKLLM_OK, "%s",
+               err.message);
+    struct packllm_score_params q = {.context_bytes = context};
+    CHECK_CASE(seed,
+               packllm_session_score(session, text, w->size + size, &q, &score, &err) == PACKLLM_OK,
+               "%s", err.message);
+    double bits = m->canonical ? score.members[m->member].bits_per_byte : score.bits_per_byte;
+    packllm_session_close(session);
+    return bits * (double)score.bytes * log(2);
+}
+
+static struct packllm_options ask(struct world *w, uint64_t seed, bool refit, bool fresh) {
+    struct packllm_options_params p = {.refit = refit, .fresh = fresh};
+    struct packllm_options out;
+    CHECK_CASE(seed,
+               packllm_session_options(w->session, w->context, w->size, w->options, OPTIONS,
+                                       w->methods, METHODS, &p, &out, &err) == PACKLLM_OK,
+               "%s", err.message);
+    return out;
+}
+
+static void same_as_score(void **state) {
+    (void)state;
+    for (uint64_t seed = check_first_seed(), end = seed + CASES; seed < end; seed++) {
+        struct world w;
+        world_open(&w, seed);
+        struct packllm_options a = ask(&w, seed, false, true);
+        for (size_t k = 0; k < METHODS; k++) {
+            size_t o = (seed + k) % OPTIONS;
+            double want = scored(&w, seed, &w.methods[k], o, w.size);
+            double got = a.nll[k * OPTIONS + o];
+            CHECK_CASE(seed, fabs(got - want) <= 1e-9 * (1 + fabs(want)),
+                       "method %zu, option %zu: %.12g, score says %.12g", k, o, got, want);
+        }
+        /* Without forgetting: a second time, and in another order. */
+        struct packllm_options b = ask(&w, seed, false, false);
+        for (size_t k = 0; k < METHODS * OPTIONS; k++) {
+            CHECK_CASE(seed, fabs(a.nll[k] - b.nll[k]) <= 1e-9 * (1 + fabs(a.nll[k])),
+                       "%zu: %.12g, again %.12g", k, a.nll[k], b.nll[k]);
+        }
+        packllm_options_done(&b);
+        struct world turned = w;
+        for (size_t k = 0; k < METHODS; k++) {
+            turned.methods[k] = w.methods[METHODS - 1 - k];
+        }
+        for (size_t o = 0; o < OPTIONS; o++) {
+            turned.options[o] = w.options[(o + 1) % OPTIONS];
+        }
+        struct packllm_options c = ask(&turned, seed, false, true);
+        for (size_t k = 0; k < METHODS; k++) {
+            for (size_t o = 0; o < OPTIONS; o++) {
+                double want = a.nll[k * OPTIONS + (o + 1) % OPTIONS];
+                double got = c.nll[(METHODS - 1 - k) * OPTIONS + o];
+                CHECK_CASE(seed, fabs(got - want) <= 1e-9 * (1 + fabs(want)),
+                           "method %zu, option %zu: %.12g, turned %.12g", k, o, want, got);
+            }
+        }
+        packllm_options_done(&a);
+        packllm_options_done(&c);
+        world_close(&w);
+    }
+}
+
+/* lambda = argmin over context and option is the lambda of weighing the whole text. */
+static void refits(void **state) {
+    (void)state;
+    for (uint64_t seed = check_first_seed(), end = seed + CASES / 3; seed < end; seed++) {
+        struct world w;
+        struct packllm_weights weights;
+        char text[4 * TEXT + 16];
+        world_open(&w, seed);
+        struct packllm_options a = ask(&w, seed, true, true);
+        size_t last = OPTIONS - 1, size = w.options[last].size;
+        memcpy(text, w.context, w.size);
+        memcpy(text + w.size, w.options[last].text, size);
+        assert_int_equal(packllm_session_weigh(w.session, text, w.size + size, &err), PACKLLM_OK);
+        assert_int_equal(packllm_session_weights(w.session, &weights), PACKLLM_OK);
+        for (size_t i = 0; i < MEMBERS; i++) {
+            CHECK_CASE(seed, fabs(a.weights[i] - weights.members[i].weight) < 1e-9,
+                       "member %zu: %g, weigh says %g", i, a.weights[i], weights.members[i].weight);
+        }
+        packllm_options_done(&a);
+        world_close(&w);
+    }
+}
+
+static void context_is_read_once(void **state) {
+    (void)state;
+    struct world w;
+    world_open(&w, 3);
+    memset(w.context, 'a', TEXT);
+    w.size = TEXT;
+    struct packllm_options one, three;
+    for (size_t o = 0; o < OPTIONS; o++) {
+        w.options[o] = (struct packllm_option){o == 0 ? " xy" : o == 1 ? " zu" : " vw", 3};
+    }
+    assert_int_equal(packllm_session_options(w.session, w.context, w.size, w.options, 1, w.methods,
+                                             1, NULL, &one, &err),
+                     PACKLLM_OK);
+    assert_int_equal(packllm_session_options(w.session, w.context, w.size, w.options, 3, w.methods,
+                                             1, NULL, &three, &err),
+                     PACKLLM_OK);
+    for (size_t i = 0; i < MEMBERS; i++) {
+        assert_true(three.tokens[i] > one.tokens[i]);
+        assert_true(three.tokens[i] - one.tokens[i] <
+                    one.tokens[i]); /* less than a second context */
+    }
+    packllm_options_done(&one);
+    packllm_options_done(&three);
+    world_close(&w);
+}
+
+static void refusals(void **state) {
+    (void)state;
+    struct world w;
+    struct packllm_options out;
+    world_open(&w, 5);
+    struct packllm_session *s = w.session;
+    struct packllm_option bad = {"\xff", 1}, none = {"", 0};
+    struct packllm_method m = packllm_method_default();
+    assert_int_equal(packllm_session_options(s, "", 0, w.options, 1, &m, 1, NULL, &out, &err),
+                     PACKLLM_E_TEXT);
+    assert_int_equal(packllm_session_options(s, "abc", 3, &bad, 1, &m, 1, NULL, &out, &err),
+                     PACKLLM_E_TEXT);
+    assert_int_equal(packllm_session_options(s, "abc", 3, &none, 1, &m, 1, NULL, &out, &err),
+                     PACKLLM_E_TEXT);
+    assert_int_equal(packllm_session_options(s, "abc", 3, w.options, 0, &m, 1, NULL, &out, &err),
+                     PACKLLM_E_ARG);
+    m.weigher = PACKLLM_WEIGH_EM;
+    assert_int_equal(packllm_session_options(s, "abc", 3, w.options, 1, &m, 1, NULL, &out, &err),
+                     PACKLLM_E_ARG);
+    m = packllm_method_default();
+    m.member = MEMBERS;
+    assert_int_equal(packllm_session_options(s, "abc", 3, w.options, 1, &m, 1, NULL, &out, &err),
+                     PACKLLM_E_ARG);
+    m = packllm_method_default();
+    m.whole = true;
+    assert_int_equal(packllm_session_options(s, "abc", 3, w.options, 1, &m, 1, NULL, &out, &err),
+                     PACKLLM_E_ARG);
+    static char huge[1500]; /* the fakes hold 512 tokens */
+    memset(huge, 'a', sizeof huge);
+    m = packllm_method_default();
+    assert_int_equal(packllm_session_fits(s, huge, sizeof huge, &err), PACKLLM_E_CONTEXT);
+    assert_int_equal(packllm_session_fits(s, huge, 20, &err), PACKLLM_OK);
+    assert_int_equal(
+        packllm_session_options(s, huge, sizeof huge, w.options, 1, &m, 1, NULL, &out, &err),
+        PACKLLM_E_CONTEXT);
+    struct packllm_options fine = ask(&w, 5, false, true);
+    packllm_options_done(&fine);
+    world_close(&w);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_as_score), cmocka_unit_test(refits),
+                                       cmocka_unit_test(context_is_read_once),
+                                       cmocka_unit_test(refusals)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
