@@ -230,6 +230,10 @@ struct packllm_session_params {
     const char *const *stop; /* [n_stop] strings that end the text (not part of it) */
     size_t n_stop;
     bool why; /* keep what packllm_session_why tells */
+    /* The reply is a text of the grammar, unless it is cut (docs/grammar.md). At most one of the two;
+     * NULL: anything. E_ARG: it does not parse, is too large, or no text satisfies it. Copied. */
+    const char *grammar;     /* GBNF, the language of llama.cpp's grammars */
+    const char *json_schema; /* JSON Schema, the part of it that is supported */
     /* Called while a prompt is evaluated: member, share 0..1. May be NULL. */
     void (*progress)(void *data, int member, double share);
     void *progress_data;
