@@ -15,8 +15,9 @@ enum {
     VERSION = 64,
     COMPLETION = 128,
     ALIGN = 256,
+    SERVE = 2048,
     TEXT = RUN | WEIGH | SCORE,
-    WORK = TEXT | BENCH,
+    WORK = TEXT | BENCH | SERVE,
     ALL = WORK | ALIGN | MODELS | HELP | VERSION | COMPLETION
 };
 
@@ -27,6 +28,7 @@ static const char SAMPLING[] = "Sampling (on the display member's tokens, as lla
 static const char SCORING[] = "Scoring";
 static const char MEASURING[] = "Measuring";
 static const char MAPPING[] = "Mapping";
+static const char SERVING[] = "Serving";
 static const char OUTPUT[] = "Output";
 
 #define LATER(wide, narrow, kinds)                                                                 \
@@ -179,7 +181,7 @@ static struct args_option options[N_OPTIONS] = {
                     .argument = "TEXT",
                     .type = ARGS_TEXT,
                     .group = PROMPT,
-                    .commands = WORK,
+                    .commands = TEXT | BENCH,
                     .help = "the text"},
     [OPT_FILE] =
         {.name = "file",
@@ -187,7 +189,7 @@ static struct args_option options[N_OPTIONS] = {
          .argument = "FILE",
          .type = ARGS_TEXT,
          .group = PROMPT,
-         .commands = WORK,
+         .commands = TEXT | BENCH,
          .file = true,
          .help = "the text from a file, every byte of it, at most 64 MiB; - reads stdin, as does "
                  "a pipe without -p and -f"},
@@ -287,8 +289,8 @@ static struct args_option options[N_OPTIONS] = {
          .argument = "NAME",
          .type = ARGS_TEXT,
          .group = SAMPLING,
-         .commands =
-             RUN | BENCH,
+         .commands = RUN |
+                     BENCH | SERVE,
          .help = "display member: the member, by name or number from 0, among whose tokens is "
                  "chosen; else the one of the largest weight"},
     [OPT_CHOOSE] = {.name = "choose",
@@ -409,6 +411,64 @@ static struct args_option options[N_OPTIONS] = {
                    .group = MAPPING,
                    .commands = ALIGN,
                    .help = "show the N pairs of the largest distance"},
+    [OPT_HOST] = {.name = "host",
+                  .argument = "ADDRESS",
+                  .type = ARGS_TEXT,
+                  .initial = "127.0.0.1",
+                  .group = SERVING,
+                  .commands = SERVE,
+                  .help = "address to listen on; one that others can reach needs a key"},
+    [OPT_PORT] = {.name = "port",
+                  .argument = "N",
+                  .type = ARGS_INT,
+                  .maximum = 65535,
+                  .initial = "8080",
+                  .group = SERVING,
+                  .commands = SERVE,
+                  .help = "port to listen on; 0: one that is free"},
+    [OPT_API_KEY] = {.name = "api-key",
+                     .argument = "KEY",
+                     .type = ARGS_TEXT,
+                     .group = SERVING,
+                     .commands = SERVE,
+                     .help =
+                         "clients must send it; better in the environment or a file, where other "
+                         "users do not see it"},
+    [OPT_API_KEY_FILE] = {.name = "api-key-file",
+                          .argument = "FILE",
+                          .type = ARGS_TEXT,
+                          .group = SERVING,
+                          .commands = SERVE,
+                          .file = true,
+                          .help = "a file with the key, which only its owner may read"},
+    [OPT_PARALLEL] = {.name = "parallel",
+                      .argument = "N",
+                      .type = ARGS_INT,
+                      .minimum = 1,
+                      .maximum = 256,
+                      .initial = "4",
+                      .group = SERVING,
+                      .commands = SERVE,
+                      .help = "replies written at once; each takes the members' contexts"},
+    [OPT_QUEUE] = {.name = "queue",
+                   .argument = "N",
+                   .type = ARGS_INT,
+                   .minimum = 1,
+                   .maximum = 1024,
+                   .initial = "64",
+                   .group = SERVING,
+                   .commands = SERVE,
+                   .help = "requests that may wait for their turn; more are told to try again"},
+    [OPT_TIMEOUT] = {.name = "timeout",
+                     .argument = "S",
+                     .type = ARGS_INT,
+                     .minimum = 1,
+                     .maximum = 3600,
+                     .initial = "30",
+                     .group = SERVING,
+                     .commands = SERVE,
+                     .help =
+                         "seconds for a request to come whole, and for a client to go on reading"},
     [OPT_MAN] = {.name = "man",
                  .type = ARGS_FLAG,
                  .group = OUTPUT,
@@ -417,7 +477,7 @@ static struct args_option options[N_OPTIONS] = {
     [OPT_JSON] = {.name = "json",
                   .type = ARGS_FLAG,
                   .group = OUTPUT,
-                  .commands = WORK | ALIGN | MODELS | VERSION,
+                  .commands = TEXT | BENCH | SERVE | ALIGN | MODELS | VERSION,
                   .help = "print one JSON object"},
     [OPT_ECHO] = {.name = "echo",
                   .type = ARGS_FLAG,
@@ -500,11 +560,17 @@ static const struct args_command commands[] = {
          "For each token of A, the reference, the token of B that stands for it. A and B are GGUF "
          "files or names in the cache; files without weights will do. Mined maps are kept in the "
          "cache folder, in maps.\n\nExample: packllm align smollm2-135m gemma-3-270m"},
+    {.name = "serve",
+     .operands = "",
+     .bit = SERVE,
+     .summary = "Serve the pack to OpenAI-compatible clients.",
+     .details = "The pack and each member alone are models. Routes, clients and security: "
+                "docs/server.md.\n\nExample: packllm serve --port 8080"},
     {.name = "help",
      .operands = "[COMMAND]",
      .max_operands = 1,
      .bit = HELP,
-     .words = "run|weigh|score|models|bench|align|help|version|completion",
+     .words = "run|weigh|score|models|bench|align|serve|help|version|completion",
      .summary = "Tell about a command."},
     {.name = "version", .operands = "", .bit = VERSION, .summary = "Print the version."},
     {.name = "completion",
@@ -516,7 +582,6 @@ static const struct args_command commands[] = {
      .details = "Example: eval \"$(packllm completion bash)\""},
     {.name = "chat", .operands = "", .summary = "", .later = true},
     {.name = "eval", .operands = "", .summary = "", .later = true},
-    {.name = "serve", .operands = "", .summary = "", .later = true},
 };
 
 static const struct args_table table = {

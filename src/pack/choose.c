@@ -24,7 +24,8 @@ enum {
 
 #define UNLIKELY 1e-4
 #define UNLIKELY_GREEDY 1e-3 /* only the first matters */
-#define LEAST_P 1e-30        /* as in fuse/tokens.c: nothing is impossible */
+#define LEAST_MASS 1e-45
+#define LEAST_P 1e-30 /* as in fuse/tokens.c: nothing is impossible */
 
 struct candidate {
     uint32_t rank; /* in D's tree: sorted ranks are sorted bytes */
@@ -350,6 +351,76 @@ static enum packllm_status correct_in_tokens(struct packllm_session *s, size_t n
     return PACKLLM_OK;
 }
 
+/* What must be among the candidates: a token that is given, and those with a bias. */
+static size_t add_asked(const struct packllm_session *s, size_t n) {
+    struct choice *c = s->choice;
+    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    for (size_t i = 0; i < s->params.n_bias && n < c->room - 2; i++) {
+        int32_t token = s->bias[i].token;
+        if (token >= 0 && (uint32_t)token < tree->table->n && vocab_is_text(tree->table, token)) {
+            c->found[n++] = (struct candidate){.rank = tree->rank[token]};
+        }
+    }
+    if (s->forced >= 0) {
+        /* The row's candidates are distinct, so that one of them may give way where all are there. */
+        n = n < c->room - 1 ? n : c->room - 2;
+        c->found[n++] = (struct candidate){.rank = tree->rank[s->forced]};
+    }
+    return n;
+}
+
+/* A mass that a float cannot hold still has a logarithm: nothing is impossible. */
+static double log_mass(const struct cover_tokens *row, uint32_t rank) {
+    double mass = (double)row->mass[rank];
+    return log(mass > 0.0 ? mass : LEAST_MASS);
+}
+
+/* The n_top likeliest by log pi, before the sampling chain; ties to the lowest id, the end last. */
+static void record_top(struct packllm_session *s, const struct cover_tokens *row, size_t kept,
+                       double logp_end, double log_normaliser) {
+    const struct choice *c = s->choice;
+    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    bool may_end = row->end > 0.0 && s->utf8.need == 0 && !s->params.sampling.ignore_eos;
+    s->n_top = 0;
+    for (size_t i = 0; i < kept + (may_end ? 1 : 0) && s->params.n_top > 0; i++) {
+        bool end = i == kept;
+        struct packllm_top one = {
+            .token = end ? -1 : tree->ids[c->found[i].rank],
+            .logprob = (end ? logp_end : log_mass(row, c->found[i].rank) + c->found[i].delta) -
+                       log_normaliser};
+        size_t at = s->n_top;
+        while (at > 0 && (s->top[at - 1].logprob < one.logprob ||
+                          (s->top[at - 1].logprob <= one.logprob && one.token >= 0 &&
+                           s->top[at - 1].token > one.token))) {
+            at--;
+        }
+        if (at >= s->params.n_top) {
+            continue;
+        }
+        s->n_top += s->n_top < s->params.n_top ? 1 : 0;
+        for (size_t k = s->n_top - 1; k > at; k--) {
+            s->top[k] = s->top[k - 1];
+        }
+        s->top[at] = one;
+    }
+}
+
+enum packllm_status choice_bias(struct packllm_session *s, struct packllm_error *err) {
+    const struct vocab_table *table = &s->pack->members[s->display]->table;
+    enum packllm_status status = PACKLLM_OK;
+    for (size_t i = 0; i < s->params.n_bias && status >= 0; i++) {
+        int32_t token = s->bias[i].token;
+        if (token < 0 || (uint32_t)token >= table->n) {
+            return fail(err, PACKLLM_E_ARG, (int)s->display,
+                        "a bias for token %d: member '%s' has tokens 0 to %u", (int)token,
+                        s->pack->members[s->display]->name, (unsigned)table->n - 1);
+        }
+        bool end = table->kind[token] == VOCAB_END;
+        status = sampler_bias(s->sampler, end ? (int32_t)table->n : token, s->bias[i].bias, err);
+    }
+    return status;
+}
+
 enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, double *out_logprob,
                                  struct packllm_error *err) {
     struct choice *c = s->choice;
@@ -375,8 +446,9 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
                 c->found[likely++] = c->found[i];
             }
         }
-        n = add_from_others(s, likely);
+        n = s->first ? likely : add_from_others(s, likely);
     }
+    n = add_asked(s, n);
     qsort(c->found, n, sizeof *c->found, by_rank);
     size_t kept = 0;
     double end_delta = 0.0, inside = row.end;
@@ -386,16 +458,20 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
         if (!repeated) {
             inside += (double)row.mass[rank];
         }
-        if (!repeated && row.mass[rank] > 0.0F && token_fits(s, tree->table, tree->ids[rank])) {
+        bool forced = tree->ids[rank] == s->forced;
+        if (!repeated && (row.mass[rank] > 0.0F || forced) &&
+            token_fits(s, tree->table, tree->ids[rank])) {
             c->found[kept++] = (struct candidate){.rank = rank};
         }
     }
-    if (!alone && s->in_tokens) {
+    if (alone || s->first) {
+        end_delta = 0.0; /* the display member's own */
+    } else if (s->in_tokens) {
         enum packllm_status status = correct_in_tokens(s, kept, &end_delta, err);
         if (status < 0) {
             return status;
         }
-    } else if (!alone) {
+    } else {
         for (size_t k = 0; k < c->n_active; k++) {
             cover_view_of(s->covers[c->active[k]], view_at(c, s, 0, k));
         }
@@ -404,7 +480,7 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
     double sum = 0.0;
     size_t n_sampled = 0;
     for (size_t i = 0; i < kept; i++) {
-        double logp = log((double)row.mass[c->found[i].rank]) + (alone ? 0.0 : c->found[i].delta);
+        double logp = log_mass(&row, c->found[i].rank) + c->found[i].delta;
         sum += exp(logp);
         c->sampled[n_sampled++] =
             (struct sample_candidate){.id = tree->ids[c->found[i].rank], .logp = logp + row.log_z};
@@ -423,16 +499,18 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
     double normaliser = sum + (inside < 1.0 ? 1.0 - inside : 0.0);
     s->normaliser_min = normaliser < s->normaliser_min ? normaliser : s->normaliser_min;
     s->normaliser_max = normaliser > s->normaliser_max ? normaliser : s->normaliser_max;
-    size_t picked = sampler_pick(s->sampler, c->sampled, n_sampled, s->position);
-    int32_t id = c->sampled[picked].id;
+    int32_t id = s->forced;
+    if (id < 0) {
+        id = c->sampled[sampler_pick(s->sampler, c->sampled, n_sampled, s->position)].id;
+    }
     bool end = id == (int32_t)tree->table->n;
     *out_logprob = logp_end - log(normaliser);
     for (size_t i = 0; i < kept && !end; i++) {
         if (tree->ids[c->found[i].rank] == id) {
-            *out_logprob = log((double)row.mass[c->found[i].rank]) +
-                           (alone ? 0.0 : c->found[i].delta) - log(normaliser);
+            *out_logprob = log_mass(&row, c->found[i].rank) + c->found[i].delta - log(normaliser);
         }
     }
+    record_top(s, &row, kept, logp_end, log(normaliser));
     if (s->params.why) {
         record_why(s, end ? "" : (const char *)vocab_bytes(tree->table, id),
                    end ? 0 : vocab_size(tree->table, id), end);

@@ -256,6 +256,9 @@ void packllm_pack_close(struct packllm_pack *pack) {
         return;
     }
     for (size_t i = 0; i < pack->n; i++) {
+        if (pack->view) {
+            continue;
+        }
         prefix_done(&pack->trees[i]);
         member_close(pack->members[i]);
     }

@@ -24,6 +24,7 @@ struct packllm_pack {
     double *prior, *cap;       /* [n] prior sums to 1 */
     struct packllm_params params;
     char **domain;     /* [n] paths, or NULL */
+    bool view;         /* members and trees are another pack's */
     struct cbtm *cbtm; /* of them, once it is asked for */
 };
 
@@ -65,6 +66,12 @@ struct packllm_session {
     double normaliser_min, normaliser_max;
     double seconds_prompt, seconds_generate;
 
+    bool known;     /* begun with an empty text: tokens may be forced */
+    bool first;     /* nothing stands yet, and the display member puts a space before a text */
+    int32_t forced; /* the token that the choice must be, or -1 */
+    struct packllm_bias *bias;      /* [params.n_bias] */
+    struct packllm_top *top;        /* [params.n_top] */
+    size_t n_top;                   /* of the last step */
     struct choice *choice;          /* work space of choose.c */
     struct packllm_why_member *why; /* [n] */
 };
@@ -78,6 +85,12 @@ enum packllm_status pack_read_tokens(struct packllm_session *s, const char *text
 enum packllm_status pack_score_tokens(struct packllm_session *s, const char *text, size_t size,
                                       size_t context, struct packllm_score *out,
                                       struct packllm_error *err);
+
+/* session.c: the members go on by what was chosen last. Before any text: see known.c. */
+enum packllm_status pack_advance(struct packllm_session *s, struct packllm_error *err);
+bool pack_member_active(const struct packllm_session *s, size_t i);
+/* No reply yet. */
+void pack_reset_reply(struct packllm_session *s);
 
 /* contexts.c. The member's cover, opened where there is none. */
 enum packllm_status pack_cover(struct packllm_session *s, size_t member, struct cover **out,
@@ -115,6 +128,8 @@ struct choice;
 enum packllm_status choice_open(struct choice **out, const struct packllm_session *s,
                                 struct packllm_error *err);
 void choice_close(struct choice *choice);
+/* The biases of params, once the display member is known. */
+enum packllm_status choice_bias(struct packllm_session *s, struct packllm_error *err);
 enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, double *out_logprob,
                                  struct packllm_error *err);
 enum packllm_status choose_byte(struct packllm_session *s, int32_t *out_id, double *out_logprob,

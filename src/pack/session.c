@@ -53,6 +53,9 @@ static enum packllm_status check_params(const struct packllm_session_params *p, 
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "epsilon is %g: give one in (0, 1)",
                     p->epsilon);
     }
+    if (p->n_top > 64) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "n_top is %zu: give 0 to 64", p->n_top);
+    }
     if (p->display >= 0 && (size_t)p->display >= n) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "there is no member %d to display",
                     (int)p->display);
@@ -76,6 +79,15 @@ static enum packllm_status copy_arrays(struct packllm_session *s, struct packllm
         }
         s->params.fixed = s->fixed;
     }
+    s->bias = alloc_array(s->params.n_bias, sizeof *s->bias);
+    s->top = alloc_array(s->params.n_top, sizeof *s->top);
+    if (s->bias == NULL || s->top == NULL) {
+        return fail_memory(err, s->params.n_bias * sizeof *s->bias);
+    }
+    if (s->params.n_bias > 0) {
+        memcpy(s->bias, s->params.bias, s->params.n_bias * sizeof *s->bias);
+    }
+    s->params.bias = s->bias;
     s->stop = alloc_zero(n_stop, sizeof(char *));
     if (s->stop == NULL) {
         return fail_memory(err, n_stop * sizeof(char *));
@@ -107,7 +119,7 @@ enum packllm_status packllm_session_open(struct packllm_session **out_session,
     }
     s->pack = pack;
     s->params = p;
-    s->pending = -1;
+    s->pending = s->forced = -1;
     buf_init(&s->text, TEXT_MAX);
     buf_init(&s->prompt, TEXT_MAX);
     s->covers = alloc_zero(n, sizeof(struct cover *));
@@ -170,6 +182,8 @@ void packllm_session_close(struct packllm_session *s) {
     buf_done(&s->text);
     buf_done(&s->prompt);
     base_free(s->stop);
+    base_free(s->bias);
+    base_free(s->top);
     base_free(s->fixed);
     base_free(s->covers);
     base_free(s->readings);
@@ -252,7 +266,7 @@ static enum packllm_status read_prompt(struct packllm_session *s, const char *te
     double start = score_clock();
     struct score_weights w = {0};
     atomic_store(&s->cancel, false);
-    s->ready = s->started = s->closing = false;
+    s->ready = s->started = s->closing = s->known = false;
     pack_drop_readings(s);
     s->in_tokens = s->may_use_tokens;
     if (s->in_tokens) {
@@ -281,6 +295,20 @@ enum packllm_status packllm_session_weigh(struct packllm_session *s, const char 
     return read_prompt(s, text, size, true, err);
 }
 
+void pack_reset_reply(struct packllm_session *s) {
+    s->emitted = s->releasable = 0;
+    s->utf8 = (struct utf8_state){0};
+    s->pending = -1;
+    s->position = s->tokens = 0;
+    s->n_top = 0;
+    s->finish = PACKLLM_FINISH_NONE;
+    s->normaliser_min = s->normaliser_max = 1.0;
+    s->seconds_generate = 0.0;
+    stopper_reset(s->stopper);
+    sampler_reset(s->sampler);
+    s->ready = true;
+}
+
 enum packllm_status packllm_session_prompt(struct packllm_session *s, const char *text, size_t size,
                                            struct packllm_error *err) {
     enum packllm_status status = read_prompt(s, text, size, false, err);
@@ -307,17 +335,8 @@ enum packllm_status packllm_session_prompt(struct packllm_session *s, const char
     if (!buf_add(&s->prompt, text, size)) {
         return fail_memory(err, size);
     }
-    s->emitted = s->releasable = 0;
-    s->utf8 = (struct utf8_state){0};
-    s->pending = -1;
-    s->position = s->tokens = 0;
-    s->finish = PACKLLM_FINISH_NONE;
-    s->normaliser_min = s->normaliser_max = 1.0;
-    s->seconds_generate = 0.0;
-    stopper_reset(s->stopper);
-    sampler_reset(s->sampler);
-    s->ready = true;
-    return PACKLLM_OK;
+    pack_reset_reply(s);
+    return choice_bias(s, err);
 }
 
 enum packllm_status packllm_session_weights(const struct packllm_session *s,
@@ -352,25 +371,27 @@ enum packllm_status packllm_session_set_weights(struct packllm_session *s, const
 
 /* ---- steps ------------------------------------------------------------------------------------ */
 
-static bool member_active(const struct packllm_session *s, size_t i) {
-    return s->lambda[i] != 0.0 || (s->params.choose == PACKLLM_CHOOSE_TOKENS && i == s->display);
+bool pack_member_active(const struct packllm_session *s, size_t i) {
+    /* Of a text that is given the weights may change on the way. */
+    return s->known || s->lambda[i] != 0.0 ||
+           (s->params.choose == PACKLLM_CHOOSE_TOKENS && i == s->display);
 }
 
 /* By the chosen token as it is: the display member, in token space all of them. */
 static bool follows_tokens(const struct packllm_session *s, size_t i) {
     return s->params.choose == PACKLLM_CHOOSE_TOKENS &&
-           (i == s->display || (s->in_tokens && member_active(s, i)));
+           (i == s->display || (s->in_tokens && pack_member_active(s, i)));
 }
 
 /* The members go on by what was chosen last: the display member by its token, the others by the
  * bytes, which are known now, so that few of their ends need a row. */
-static enum packllm_status advance(struct packllm_session *s, struct packllm_error *err) {
+enum packllm_status pack_advance(struct packllm_session *s, struct packllm_error *err) {
     enum packllm_status status = PACKLLM_OK;
     bool bytewise = s->params.choose == PACKLLM_CHOOSE_BYTES;
     if (!s->started) {
         for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
-            status =
-                member_active(s, i) && s->covers[i] == NULL ? pack_read_again(s, i, err) : status;
+            status = pack_member_active(s, i) && s->covers[i] == NULL ? pack_read_again(s, i, err)
+                                                                      : status;
         }
         for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
             status = follows_tokens(s, i) ? cover_narrow(s->covers[i], err) : status;
@@ -392,11 +413,14 @@ static enum packllm_status advance(struct packllm_session *s, struct packllm_err
     for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
         if (follows_tokens(s, i)) {
             status = cover_append(s->covers[i], s->pending, err);
-        } else if (member_active(s, i)) {
-            status = cover_extend(s->covers[i], bytes, size, bytewise, err);
+        } else if (pack_member_active(s, i)) {
+            /* The space before a text is the display member's alone. */
+            size_t own = s->known && s->first && size > 0 && bytes[0] == ' ' ? 1 : 0;
+            status = cover_extend(s->covers[i], bytes + own, size - own, bytewise, err);
         }
     }
     s->pending = -1;
+    s->first = false;
     return status;
 }
 
@@ -475,7 +499,7 @@ enum packllm_status packllm_session_step(struct packllm_session *s, struct packl
     if (s->params.max_tokens == 0) {
         status = close_text(s, PACKLLM_FINISH_LENGTH, &piece);
     } else {
-        status = advance(s, &why);
+        status = pack_advance(s, &why);
         if (status >= 0) {
             status = s->params.choose == PACKLLM_CHOOSE_BYTES
                          ? choose_byte(s, &id, &piece.logprob, &why)
