@@ -66,6 +66,7 @@ int output_file_close(struct cli *cli, struct output_file *file, bool keep);
 void stop_install(void);
 void stop_session(struct packllm_session *session); /* the one to cancel; NULL: none */
 bool stop_asked(void);
+bool stop_forgive(void); /* it was Ctrl-C: as if it had not come, and the next one counts again */
 int stop_exit(void); /* 130 or 143 */
 
 /* ---- input.c ---- */
@@ -122,9 +123,24 @@ struct table_score {
 };
 void table_scores(struct buf *out, const struct table_score *score, int fd);
 
+/* ---- cmd_run.c: what a chat prints, too ---- */
+
+/* Text to stdout, to a terminal without what could steer it. */
+int run_emit(struct cli *cli, const char *text, size_t size, bool safe);
+/* members, usage, seconds, … of a reply. */
+void run_stats_json(struct json *json, const struct packllm_weights *weights,
+                    const struct packllm_stats *stats);
+/* --why: a table's head and its line for a piece; or its object. */
+void run_why_head(struct buf *out, const struct packllm_weights *weights);
+void run_why_line(struct buf *out, const struct packllm_piece *piece,
+                  const struct packllm_why *why);
+void run_why_json(struct json *json, const struct packllm_weights *weights,
+                  const struct packllm_piece *piece, const struct packllm_why *why);
+
 /* ---- commands ---- */
 
 int cmd_run(struct cli *cli);
+int cmd_chat(struct cli *cli);
 int cmd_weigh(struct cli *cli);
 int cmd_score(struct cli *cli);
 int cmd_models(struct cli *cli);

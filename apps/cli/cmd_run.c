@@ -16,26 +16,26 @@ struct run {
     struct packllm_weights weights;
 };
 
-static int emit(struct run *run, const char *text, size_t size) {
-    if (!run->stream || size == 0) {
-        return EXIT_FINE;
+int run_emit(struct cli *cli, const char *text, size_t size, bool safe) {
+    if (!safe || size == 0) {
+        return output_write(cli, text, size);
     }
-    if (!run->safe) {
-        return output_write(run->work->cli, text, size);
-    }
-    struct buf safe;
-    buf_init(&safe, RESULT_CEILING);
-    tty_safe(&safe, text, size, false);
-    int code = output_buf(run->work->cli, &safe);
-    buf_done(&safe);
+    struct buf out;
+    buf_init(&out, RESULT_CEILING);
+    tty_safe(&out, text, size, false);
+    int code = output_buf(cli, &out);
+    buf_done(&out);
     return code;
+}
+
+static int emit(struct run *run, const char *text, size_t size) {
+    return run->stream ? run_emit(run->work->cli, text, size, run->safe) : EXIT_FINE;
 }
 
 /* ---- why ---- */
 
-static void why_json(struct run *run, const struct packllm_piece *piece,
-                     const struct packllm_why *why) {
-    struct json *json = &run->why_json;
+void run_why_json(struct json *json, const struct packllm_weights *weights,
+                  const struct packllm_piece *piece, const struct packllm_why *why) {
     json_begin_object(json);
     json_key(json, "text");
     json_bytes(json, piece->text, piece->size);
@@ -46,7 +46,7 @@ static void why_json(struct run *run, const struct packllm_piece *piece,
     json_begin_array(json);
     for (size_t i = 0; i < why->n_members; i++) {
         json_begin_object(json);
-        json_key_text(json, "name", run->weights.members[i].name);
+        json_key_text(json, "name", weights->members[i].name);
         json_key_double(json, "logprob", why->members[i].logprob);
         json_key_text(json, "first", why->members[i].first);
         json_key_double(json, "first_logprob", why->members[i].first_logprob);
@@ -81,25 +81,25 @@ static void add_logprob(struct buf *out, double value) {
     }
 }
 
-static void why_head(struct run *run) {
-    (void)buf_printf(&run->why, "%-14s %7s", "piece", "pack");
-    for (size_t i = 0; i < run->weights.n_members; i++) {
-        (void)buf_add_text(&run->why, "  ");
-        tty_pad(&run->why, run->weights.members[i].name, 22);
+void run_why_head(struct buf *out, const struct packllm_weights *weights) {
+    (void)buf_printf(out, "%-14s %7s", "piece", "pack");
+    for (size_t i = 0; i < weights->n_members; i++) {
+        (void)buf_add_text(out, "  ");
+        tty_pad(out, weights->members[i].name, 22);
     }
-    (void)buf_add_text(&run->why, "\n");
+    (void)buf_add_text(out, "\n");
 }
 
-static void why_line(struct run *run, const struct packllm_piece *piece,
-                     const struct packllm_why *why) {
-    add_quoted(&run->why, piece->text, piece->size, 14);
-    add_logprob(&run->why, piece->logprob);
+void run_why_line(struct buf *out, const struct packllm_piece *piece,
+                  const struct packllm_why *why) {
+    add_quoted(out, piece->text, piece->size, 14);
+    add_logprob(out, piece->logprob);
     for (size_t i = 0; i < why->n_members; i++) {
-        add_logprob(&run->why, why->members[i].logprob);
-        (void)buf_add_text(&run->why, "  ");
-        add_quoted(&run->why, why->members[i].first, strlen(why->members[i].first), 14);
+        add_logprob(out, why->members[i].logprob);
+        (void)buf_add_text(out, "  ");
+        add_quoted(out, why->members[i].first, strlen(why->members[i].first), 14);
     }
-    (void)buf_add_text(&run->why, "\n");
+    (void)buf_add_text(out, "\n");
 }
 
 static void add_why(struct run *run, const struct packllm_piece *piece) {
@@ -108,9 +108,9 @@ static void add_why(struct run *run, const struct packllm_piece *piece) {
         return;
     }
     if (run->json) {
-        why_json(run, piece, &why);
+        run_why_json(&run->why_json, &run->weights, piece, &why);
     } else {
-        why_line(run, piece, &why);
+        run_why_line(&run->why, piece, &why);
     }
 }
 
@@ -168,8 +168,8 @@ static int write_on(struct run *run) {
     }
 }
 
-static void stats_json(struct json *json, const struct run *run,
-                       const struct packllm_stats *stats) {
+void run_stats_json(struct json *json, const struct packllm_weights *weights,
+                    const struct packllm_stats *stats) {
     json_key(json, "members");
     json_begin_array(json);
     for (size_t i = 0; i < stats->n_members; i++) {
@@ -179,8 +179,8 @@ static void stats_json(struct json *json, const struct run *run,
         json_key_double(json, "weight", member->weight);
         json_key_uint(json, "forwards", member->forwards);
         json_key_uint(json, "tokens", member->tokens);
-        json_key_double(json, "bits_per_byte", run->weights.members[i].bits_per_byte);
-        json_key_double(json, "perplexity", run->weights.members[i].perplexity);
+        json_key_double(json, "bits_per_byte", weights->members[i].bits_per_byte);
+        json_key_double(json, "perplexity", weights->members[i].perplexity);
         json_key_double(json, "seconds", member->seconds);
         json_end_object(json);
     }
@@ -225,7 +225,7 @@ static int print_json(struct run *run) {
     json_key_text(&json, "finish", packllm_finish_name(packllm_session_finish(work->session)));
     json_key_uint(&json, "bytes", run->text.size);
     json_key_uint(&json, "seed", work->session_params.sampling.seed);
-    stats_json(&json, run, &stats);
+    run_stats_json(&json, &run->weights, &stats);
     if (work->session_params.why) {
         json_end_array(&run->why_json);
         json_key(&json, "why");
@@ -249,7 +249,7 @@ static int go(struct run *run) {
         json_init(&run->why_json, &run->why);
         json_begin_array(&run->why_json);
     } else if (why) {
-        why_head(run);
+        run_why_head(&run->why, &run->weights);
     }
     if (opt_set(&cli->args, OPT_ECHO)) {
         code = emit(run, run->prompt->data, run->prompt->size);

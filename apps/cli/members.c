@@ -149,6 +149,9 @@ static int locate_all(struct work *work) {
         work->member[i].name = work->specs[i].name;
         work->member[i].lora = work->specs[i].lora;
         work->member[i].domain = work->specs[i].domain;
+        work->member[i].chat_template = work->specs[i].chat_template != NULL
+                                            ? work->specs[i].chat_template
+                                            : value(work, OPT_CHAT_TEMPLATE)->text;
     }
     return EXIT_FINE;
 }

@@ -6,7 +6,7 @@
 #include "packllm/packllm.h"
 
 enum {
-    RUN = 1,
+    COMPLETE = 1, /* run alone */
     WEIGH = 2,
     SCORE = 4,
     BENCH = 8,
@@ -16,6 +16,8 @@ enum {
     COMPLETION = 128,
     ALIGN = 256,
     SERVE = 2048,
+    CHAT = 512,
+    RUN = COMPLETE | CHAT, /* what writes */
     TEXT = RUN | WEIGH | SCORE,
     WORK = TEXT | BENCH | SERVE,
     ALL = WORK | ALIGN | MODELS | HELP | VERSION | COMPLETION
@@ -46,8 +48,8 @@ static struct args_option options[N_OPTIONS] = {
          .commands = WORK,
          .file = true,
          .help = "a member: a GGUF file or a name in the cache, then ,KEY=VALUE: name, prior, cap, "
-                 "ngl, c, threads, lora=ADAPTER[:SCALE], domain=TEXT (for cbtm). Members of one "
-                 "file share its weights. "
+                 "ngl, c, threads, lora=ADAPTER[:SCALE], domain=TEXT (for cbtm), chat-template. Members "
+                 "of one file share its weights. "
                  "Without any: the default pack, fetched on first use"},
     [OPT_PACK] = {.name = "pack",
                   .argument = "FILE",
@@ -181,7 +183,7 @@ static struct args_option options[N_OPTIONS] = {
                     .argument = "TEXT",
                     .type = ARGS_TEXT,
                     .group = PROMPT,
-                    .commands = TEXT | BENCH,
+                    .commands = WORK & ~(CHAT | SERVE),
                     .help = "the text"},
     [OPT_FILE] =
         {.name = "file",
@@ -189,12 +191,25 @@ static struct args_option options[N_OPTIONS] = {
          .argument = "FILE",
          .type = ARGS_TEXT,
          .group = PROMPT,
-         .commands = TEXT | BENCH,
+         .commands = WORK & ~(CHAT | SERVE),
          .file = true,
          .help = "the text from a file, every byte of it, at most 64 MiB; - reads stdin, as does "
                  "a pipe without -p and -f"},
-    [OPT_SYSTEM_PROMPT] = LATER("system-prompt", "-sys", RUN),
-    [OPT_CHAT_TEMPLATE] = LATER("chat-template", NULL, RUN),
+    [OPT_SYSTEM_PROMPT] = {.name = "system-prompt",
+                           .brief = "-sys",
+                           .argument = "TEXT",
+                           .type = ARGS_TEXT,
+                           .group = PROMPT,
+                           .commands = CHAT,
+                           .help = "the system's message, before all others"},
+    [OPT_CHAT_TEMPLATE] =
+        {.name = "chat-template",
+         .argument = "NAME",
+         .type = ARGS_TEXT,
+         .group = PROMPT,
+         .commands = CHAT,
+         .help = "how the members write a chat, by llama.cpp's names: chatml, gemma, llama3, …; "
+                 "plain: ### User: and ### Assistant:; else as each model's file says"},
     [OPT_N_PREDICT] =
         {.name = "n-predict",
          .brief = "-n",
@@ -482,7 +497,7 @@ static struct args_option options[N_OPTIONS] = {
     [OPT_ECHO] = {.name = "echo",
                   .type = ARGS_FLAG,
                   .group = OUTPUT,
-                  .commands = RUN,
+                  .commands = COMPLETE,
                   .help = "print the prompt before what follows it"},
     [OPT_WHY] = {.name = "why",
                  .type = ARGS_FLAG,
@@ -511,12 +526,23 @@ static const struct args_command commands[] = {
     {.name = "run",
      .operands = "[-]",
      .max_operands = 1,
-     .bit = RUN,
+     .bit = COMPLETE,
      .summary = "Complete a prompt with the pack, streaming.",
      .details =
          "Each member reads the prompt; weights come from how well it understands it; the pack "
          "writes on. The text goes to stdout, piece by piece, without the prompt; the table of "
          "members to stderr.\n\nExample: packllm run -p 'The largest planet is' -n 40"},
+    {.name = "chat",
+     .operands = "",
+     .bit = CHAT,
+     .summary = "Talk with the pack.",
+     .details =
+         "A line is a message. Each member reads the conversation in its own chat template; "
+         "weights come from how well it understands what you wrote, later messages counting more. "
+         "Lines that begin with / are commands: /weights, /why (with --why), /reset, /help, /quit; "
+         "// begins a message with a slash. Ctrl-C stops a reply and keeps the conversation, Ctrl-D "
+         "ends. From a pipe each line is a message too; with --json each reply is an object.\n\n"
+         "Example: packllm chat -sys 'Answer in one sentence.'"},
     {.name = "weigh",
      .operands = "[-]",
      .max_operands = 1,
@@ -570,7 +596,7 @@ static const struct args_command commands[] = {
      .operands = "[COMMAND]",
      .max_operands = 1,
      .bit = HELP,
-     .words = "run|weigh|score|models|bench|align|serve|help|version|completion",
+     .words = "run|chat|weigh|score|models|bench|align|serve|help|version|completion",
      .summary = "Tell about a command."},
     {.name = "version", .operands = "", .bit = VERSION, .summary = "Print the version."},
     {.name = "completion",
@@ -580,7 +606,6 @@ static const struct args_command commands[] = {
      .words = "bash",
      .summary = "Print a completion script for bash.",
      .details = "Example: eval \"$(packllm completion bash)\""},
-    {.name = "chat", .operands = "", .summary = "", .later = true},
     {.name = "eval", .operands = "", .summary = "", .later = true},
 };
 

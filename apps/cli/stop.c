@@ -1,5 +1,5 @@
 /* stop.c - Ctrl-C and SIGTERM: the first asks the work to end, the second ends the process at once
- * (the handler removes itself). No terminal mode is changed anywhere, so none needs restoring. */
+ * (the handler removes itself); a chat forgives Ctrl-C, which then ended a reply. No terminal mode is changed anywhere, so none needs restoring. */
 #include <signal.h>
 
 #include "cli.h"
@@ -35,6 +35,18 @@ void stop_session(struct packllm_session *session) {
     if (session != NULL && asked != 0) { /* it came before there was a session */
         packllm_session_cancel(session);
     }
+}
+
+bool stop_forgive(void) {
+    if (asked != SIGINT) {
+        return false;
+    }
+    asked = 0;
+    struct sigaction action = {.sa_handler = on_signal};
+    action.sa_flags = (int)SA_RESETHAND;
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGINT, &action, NULL);
+    return true;
 }
 
 bool stop_asked(void) {

@@ -11,13 +11,14 @@
 #include "common/nearest.h"
 #include "common/number.h"
 
-enum setting { NAME, PRIOR, CAP, NGL, CONTEXT, LORA, THREADS, DOMAIN, LATER };
+enum setting { NAME, PRIOR, CAP, NGL, CONTEXT, LORA, THREADS, DOMAIN, TEMPLATE, LATER };
 static const struct {
     const char *key;
     enum setting setting;
 } settings[] = {
     {"name", NAME},       {"prior", PRIOR},   {"cap", CAP},   {"ngl", NGL},     {"c", CONTEXT},
     {"threads", THREADS}, {"domain", DOMAIN}, {"lora", LORA}, {"model", LATER},
+    {"chat-template", TEMPLATE},
 };
 enum { N_SETTINGS = sizeof settings / sizeof settings[0] };
 
@@ -36,7 +37,7 @@ static enum packllm_status unknown_key(const char *where, const char *key,
     }
     return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
                 "%s: unknown setting '%s'; there are name=, prior=, cap=, ngl=, c=, threads=, "
-                "lora= and domain=",
+                "lora=, domain= and chat-template=",
                 where, key);
 }
 
@@ -108,6 +109,13 @@ static enum packllm_status read_setting(struct spec *spec, const char *where, en
         base_free(spec->domain);
         spec->domain = alloc_text(value, strlen(value));
         return spec->domain != NULL ? PACKLLM_OK : fail_memory(err, strlen(value));
+    case TEMPLATE:
+        if (*value == '\0') {
+            return range(where, key, value, "a template's name", err);
+        }
+        base_free(spec->chat_template);
+        spec->chat_template = alloc_text(value, strlen(value));
+        return spec->chat_template != NULL ? PACKLLM_OK : fail_memory(err, strlen(value));
     case LATER:
         break;
     }
@@ -182,5 +190,6 @@ void spec_done(struct spec *spec) {
     base_free(spec->name);
     base_free(spec->lora);
     base_free(spec->domain);
+    base_free(spec->chat_template);
     *spec = (struct spec){0};
 }

@@ -10,6 +10,7 @@ struct spec {
     char *name;                        /* NULL: none given */
     char *lora;                        /* an adapter's path, or NULL */
     char *domain;                      /* a text's path, or NULL */
+    char *chat_template;               /* a name, or NULL */
     struct packllm_member_spec member; /* its texts stay NULL */
 };
 

@@ -342,7 +342,7 @@ PACKLLM_API enum packllm_status packllm_session_weigh(struct packllm_session *se
  * (docs/math.md, "Chats"), and stands where the assistant's reply begins; steps give the reply.
  * Templates and earlier turns stay in the caches: what the messages share with those before is
  * reused. lambda comes from the users' messages, later ones weighing more. A member without a
- * template that is known writes "User: ...\nAssistant:". Strings are NUL-terminated UTF-8; what
+ * template that is known writes "### User:" and "### Assistant:". Strings are NUL-terminated UTF-8; what
  * stands in a content is text and never a control token. E_ARG: no messages, an unknown role, or
  * the last one is not the user's; E_TEXT, E_CONTEXT as above. */
 struct packllm_message {
@@ -440,6 +440,11 @@ struct packllm_own_member {
     /* Canonical tokenisation of text into out[cap]; returns the number of tokens, or < 0: it cannot
      * be spelled. NULL: greedy longest match. */
     long (*tokenize)(void *data, const char *text, size_t size, int32_t *out, size_t cap);
+    /* Messages and the beginning of the reply as its chat template writes them, into out[cap]; returns
+     * the length (if it exceeds cap, it is asked again with more room), or < 0. Contents must stand in it as they are; tokens that are `end` or `control`
+     * are written as their bytes. NULL: the plain form. */
+    long (*chat)(void *data, const struct packllm_message *messages, size_t n, char *out,
+                 size_t cap);
     /* logits[n_tokens] after history[n]; returns 0, or else the evaluation fails. */
     int (*logits)(void *data, const int32_t *history, size_t n, float *out_logits);
     void *data;

@@ -271,7 +271,7 @@ enum packllm_status canon_path(struct cover *c, size_t high, struct cover_node *
                                struct packllm_error *err) {
     long n = 0;
     *out = NULL;
-    struct cover_node *node = node_get(c, NULL, c->member->start, 0, err);
+    struct cover_node *node = node_get(c, NULL, node_first(c), 0, err);
     if (node == NULL) {
         return PACKLLM_E_MEMORY;
     }

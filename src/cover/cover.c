@@ -24,6 +24,7 @@ enum packllm_status cover_open(struct cover **out, struct member *member,
     c->tree = tree;
     c->epsilon = epsilon;
     c->lead = member->space_prefix ? 1 : 0;
+    c->line_ends = SIZE_MAX;
     c->lanes = alloc_zero(member->n_seq, sizeof *c->lanes);
     enum packllm_status status = PACKLLM_OK;
     c->pairs = alloc_zero(CANON_PAIRS, sizeof *c->pairs);
@@ -83,6 +84,7 @@ void cover_close(struct cover *c) {
     base_free(c->p_last);
     base_free(c->request);
     base_free(c->tokens);
+    base_free(c->prefix);
     base_free(c->pairs);
     base_free(c);
 }
@@ -120,7 +122,7 @@ static enum packllm_status make_chain(struct cover *c, struct packllm_error *err
     if (status < 0) {
         return status;
     }
-    struct cover_node *node = node_get(c, NULL, c->member->start, 0, err);
+    struct cover_node *node = node_get(c, NULL, node_first(c), 0, err);
     if (node == NULL) {
         return PACKLLM_E_MEMORY;
     }
@@ -129,7 +131,8 @@ static enum packllm_status make_chain(struct cover *c, struct packllm_error *err
         return fail(err, PACKLLM_E_CONTEXT, c->member->index,
                     "the text is %zu tokens (%zu bytes) for member '%s', whose context holds %u; "
                     "shorten the text or ask for a larger context (-c)",
-                    n, c->size - c->lead, c->member->name, (unsigned)c->member->n_ctx);
+                    n + node->n_tokens, c->size - c->lead, c->member->name,
+                    (unsigned)c->member->n_ctx);
     }
     if (n + 1 > c->room_chain) {
         struct cover_node **grown = alloc_resize(c->chain, n * 2 + 64, sizeof *grown);
@@ -160,7 +163,7 @@ static enum packllm_status make_chain(struct cover *c, struct packllm_error *err
         }
     }
     c->root->wanted = !node_ready(c->root) || c->root->wanted;
-    return node->at == c->size
+    return node->at == c->size || c->size == c->lead
                ? PACKLLM_OK
                : fail(err, PACKLLM_E_TEXT, c->member->index,
                       "member '%s': its vocabulary cannot spell the text (near byte %zu)",
@@ -203,7 +206,9 @@ static enum packllm_status sync_text(struct cover *c, const char *text, size_t s
     if (c->lead > 0) {
         c->text[0] = ' ';
     }
-    memcpy(c->text + c->lead, text, size);
+    if (size > 0) {
+        memcpy(c->text + c->lead, text, size);
+    }
     c->size = c->known = total;
     status = make_chain(c, err);
     if (status < 0) {
@@ -221,7 +226,7 @@ static enum packllm_status sync_text(struct cover *c, const char *text, size_t s
     if (path == NULL) {
         return fail_memory(err, tip->n_tokens * sizeof *path);
     }
-    lane_path(tip, path);
+    lane_path(c, tip, path);
     uint32_t first = tip->n_tokens;
     for (size_t i = c->n_chain; i-- > 0;) {
         if (c->chain[i]->wanted && c->chain[i]->n_tokens > 0) {
@@ -244,6 +249,42 @@ static enum packllm_status sync_text(struct cover *c, const char *text, size_t s
     return status;
 }
 
+enum packllm_status cover_set_prefix(struct cover *c, const int32_t *tokens, size_t n,
+                                     struct packllm_error *err) {
+    if (n == c->n_prefix && (n == 0 || memcmp(tokens, c->prefix, n * sizeof *tokens) == 0)) {
+        return PACKLLM_OK;
+    }
+    if (n >= c->member->n_ctx) {
+        return fail(err, PACKLLM_E_CONTEXT, c->member->index,
+                    "the text stands behind %zu tokens of member '%s', whose context holds %u; ask "
+                    "for a larger context (-c)",
+                    n, c->member->name, (unsigned)c->member->n_ctx);
+    }
+    int32_t *copy = alloc_array(n, sizeof *copy);
+    if (copy == NULL) {
+        return fail_memory(err, n * sizeof *copy);
+    }
+    if (n > 0) {
+        memcpy(copy, tokens, n * sizeof *copy);
+    }
+    node_drop_all(c);
+    base_free(c->prefix);
+    c->prefix = copy;
+    c->n_prefix = (uint32_t)n;
+    return PACKLLM_OK;
+}
+
+void cover_set_line_ends(struct cover *c, size_t from) {
+    size_t at = from == SIZE_MAX ? from : from + c->lead;
+    size_t low = at < c->line_ends ? at : c->line_ends;
+    for (size_t i = 0; i < c->n_nodes && at != c->line_ends; i++) {
+        if (c->nodes[i]->at >= low) {
+            node_forget(c, c->nodes[i]); /* it was, or was not, bent */
+        }
+    }
+    c->line_ends = at;
+}
+
 void cover_forget(struct cover *c) {
     node_cut(c, 0);
     for (size_t i = 0; i < c->n_nodes; i++) {
@@ -261,7 +302,7 @@ void cover_forget(struct cover *c) {
 
 enum packllm_status cover_sync(struct cover *c, const char *text, size_t size,
                                struct packllm_error *err) {
-    if (size == 0) {
+    if (size == 0 && c->n_prefix == 0) {
         return fail(err, PACKLLM_E_TEXT, c->member->index, "the text is empty");
     }
     enum packllm_status status = sync_text(c, text, size, err);
@@ -366,8 +407,10 @@ enum packllm_status cover_narrow(struct cover *c, struct packllm_error *err) {
     if (status >= 0) {
         /* Other histories would stand between the cells of this one, and the order of cells is the
          * order of sums: without them the member goes on as it would alone. */
-        lane_path(node, path);
+        lane_path(c, node, path);
         lane_keep_best(c, path, node->n_tokens);
+        /* Nothing but a vocabulary's own space stands there: its first token brings it. */
+        c->size = c->known = node->at < c->size ? node->at : c->size;
         front_start(c, &c->front, node);
         node_sweep(c);
     }
@@ -487,5 +530,5 @@ double cover_seconds(const struct cover *c) {
     return c->kv->seconds;
 }
 size_t cover_size(const struct cover *c) {
-    return c->size - c->lead;
+    return c->size > c->lead ? c->size - c->lead : 0;
 }

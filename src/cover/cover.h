@@ -37,11 +37,20 @@ void cover_close(struct cover *cover); /* NULL allowed */
 typedef void (*cover_progress_fn)(void *data, double share);
 void cover_set_progress(struct cover *cover, cover_progress_fn fn, void *data);
 
+/* The text stands behind these tokens from now on (the start token is one of them); n = 0: behind the
+ * member's start token. They are conditioned on, and are no bytes of the text. If they change, the
+ * text is empty; what the member evaluated of them stays. */
+enum packllm_status cover_set_prefix(struct cover *cover, const int32_t *tokens, size_t n,
+                                     struct packllm_error *err);
+/* From this byte of the text on, half of what begins with a line end counts as END (docs/math.md,
+ * "Chats"); SIZE_MAX: nowhere, the default. To be said before cover_sync. */
+void cover_set_line_ends(struct cover *cover, size_t from);
+
 /* Forgets the text and all that was evaluated: what follows is as in a new cover. */
 void cover_forget(struct cover *cover);
 
 /* Sets the text; evaluates what is not shared with the text before. E_CONTEXT if it does not fit.
- * On an error the text is empty. */
+ * On an error the text is empty. It may be empty behind tokens of cover_set_prefix only. */
 enum packllm_status cover_sync(struct cover *cover, const char *text, size_t size,
                                struct packllm_error *err);
 /* Sets the text anew and gives the rows of its canonical tokens: index from 0, the token that stands

@@ -17,9 +17,12 @@ struct batch {
     bool *busy;      /* [n_seq] the batch writes to this lane */
 };
 
-void lane_path(const struct cover_node *node, int32_t *out) {
+void lane_path(const struct cover *c, const struct cover_node *node, int32_t *out) {
     for (; node != NULL && node->n_tokens > 0; node = node->parent) {
         out[node->n_tokens - 1] = node->token;
+    }
+    if (c->n_prefix > 0) {
+        memcpy(out, c->prefix, c->n_prefix * sizeof *out);
     }
 }
 
@@ -68,6 +71,9 @@ static enum packllm_status take_row(struct cover *c, struct cover_node *node, co
                     "member '%s': it gives no usable prediction (all tokens impossible, or not a "
                     "number); the file may be damaged",
                     c->member->name);
+    }
+    if (node->at >= c->line_ends) {
+        row_bend(row, c->tree, '\n');
     }
     node->end = row->end;
     node->log_z = row->log_z;
@@ -168,7 +174,7 @@ static enum packllm_status add(struct batch *b, struct cover_node *target, int32
                     "with -c",
                     c->member->name, (unsigned)c->member->n_ctx);
     }
-    lane_path(target, path);
+    lane_path(c, target, path);
     int32_t src = -1;
     uint32_t shared = 0;
     for (uint32_t k = 0; k < c->member->n_seq; k++) {
@@ -211,11 +217,13 @@ static enum packllm_status add(struct batch *b, struct cover_node *target, int32
         }
         b->room = room;
     }
+    for (uint32_t k = shared; k < n; k++) {
+        b->items[b->n + k - shared] = (struct member_item){.token = path[k], .seq = dst};
+    }
     for (struct cover_node *node = target; node != NULL && node->n_tokens > shared;
          node = node->parent) {
         size_t i = b->n + node->n_tokens - 1 - shared;
-        b->items[i] = (struct member_item){
-            .token = node->token, .seq = dst, .want_row = node->wanted && !node_ready(node)};
+        b->items[i].want_row = node->wanted && !node_ready(node);
         b->node[i] = node;
     }
     b->n += n - shared;

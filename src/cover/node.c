@@ -30,7 +30,8 @@ struct cover_node *node_get(struct cover *c, struct cover_node *parent, int32_t 
     node->parent = parent;
     node->token = token;
     node->at = at;
-    node->n_tokens = parent != NULL ? parent->n_tokens + 1 : token >= 0 ? 1 : 0;
+    node->n_tokens = parent != NULL ? parent->n_tokens + 1 : c->n_prefix > 0 ? c->n_prefix : 0;
+    node->n_tokens += parent == NULL && c->n_prefix == 0 && token >= 0 ? 1 : 0;
     node->same_at = c->at[at];
     c->at[at] = node;
     c->nodes[c->n_nodes++] = node;
@@ -98,6 +99,25 @@ enum packllm_status node_revive(struct cover *c, struct cover_node *node,
     node_forget(c, node);
     node->wanted = true;
     return lane_evaluate(c, &node, 1, err);
+}
+
+int32_t node_first(const struct cover *c) {
+    return c->n_prefix > 0 ? c->prefix[c->n_prefix - 1] : c->member->start;
+}
+
+void node_drop_all(struct cover *c) {
+    node_cut(c, 0);
+    for (size_t i = 0; i < c->n_nodes; i++) {
+        node_release(c, c->nodes[i]);
+        base_free(c->nodes[i]);
+    }
+    if (c->at != NULL) {
+        c->at[0] = NULL;
+    }
+    c->n_nodes = c->n_slices = c->n_children = 0;
+    c->size = c->known = 0;
+    c->n_chain = 0;
+    c->root = NULL;
 }
 
 void node_sweep(struct cover *c) {

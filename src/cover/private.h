@@ -89,6 +89,9 @@ struct cover {
     size_t size, room;
     size_t lead;  /* 1 with that space */
     size_t known; /* bytes set by cover_sync: slices reach to here */
+    int32_t *prefix; /* [n_prefix] tokens that the text stands behind */
+    uint32_t n_prefix;
+    size_t line_ends; /* byte of the member's text from which rows are bent, or SIZE_MAX */
 
     struct cover_node **nodes;
     size_t n_nodes, room_nodes;
@@ -130,6 +133,8 @@ void node_cut(struct cover *c, size_t keep_bytes); /* forgets nodes that reach b
 bool node_ready(const struct cover_node *node);    /* its row, or what it says, is there */
 void node_release(struct cover *c, struct cover_node *node);
 void node_forget(struct cover *c, struct cover_node *node); /* what its row said */
+void node_drop_all(struct cover *c);                        /* with them the text */
+int32_t node_first(const struct cover *c);                  /* last token of the empty text */
 enum packllm_status node_revive(struct cover *c, struct cover_node *node,
                                 struct packllm_error *err); /* evaluates its row now */
 void node_sweep(struct cover *c); /* gives back the rows that the front does not need */
@@ -142,7 +147,7 @@ enum packllm_status lane_evaluate(struct cover *c, struct cover_node *const *tar
                                   struct packllm_error *err);
 void lane_keep_best(struct cover *c, const int32_t *tokens, uint32_t n);
 /* Writes the tokens of a history; room for node->n_tokens. */
-void lane_path(const struct cover_node *node, int32_t *out);
+void lane_path(const struct cover *c, const struct cover_node *node, int32_t *out);
 
 /* slice.c: reduces a row along the known text. */
 enum packllm_status slice_row(struct cover *c, struct cover_node *node, const struct cover_row *row,

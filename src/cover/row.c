@@ -115,6 +115,23 @@ bool row_load(struct cover_row *row, const struct prefix_tree *tree, const float
     return true;
 }
 
+void row_bend(struct cover_row *row, const struct prefix_tree *tree, uint8_t byte) {
+    struct prefix_place place = prefix_root(tree);
+    if (!prefix_step(tree, &place, byte)) {
+        return;
+    }
+    row->end += 0.5 * row_range(row, place.low, place.high);
+    for (uint32_t rank = place.low; rank < place.high; rank++) {
+        row->mass[rank] *= 0.5F;
+    }
+    for (uint32_t b = place.low / ROW_BLOCK; b * ROW_BLOCK < place.high; b++) {
+        row->block[b] = 0.0;
+        for (uint32_t i = b * ROW_BLOCK; i < tree->n && i < (b + 1) * ROW_BLOCK; i++) {
+            row->block[b] += (double)row->mass[i];
+        }
+    }
+}
+
 struct cover_tokens row_told(const struct cover_row *row) {
     return (struct cover_tokens){row->mass, row->block, row->end, row->log_z};
 }

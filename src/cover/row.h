@@ -24,6 +24,8 @@ bool row_init(struct cover_row *row, const struct prefix_tree *tree);
 void row_done(struct cover_row *row);
 /* logits: [table->n], no NaN, no +inf. False: no usable token has a finite logit. */
 bool row_load(struct cover_row *row, const struct prefix_tree *tree, const float *logits);
+/* Half of what begins with that byte counts as END from now on. */
+void row_bend(struct cover_row *row, const struct prefix_tree *tree, uint8_t byte);
 /* What those outside the room see of it. */
 struct cover_tokens row_told(const struct cover_row *row);
 /* The mass of ranks low..high-1. */

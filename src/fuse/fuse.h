@@ -37,6 +37,10 @@ struct fuse_block {
      * sums over members run in it, so results do not depend on the numbering. Owned by the block. */
     size_t *order;
     double *scratch; /* owned by the block */
+    /* How much each byte counts [n_bytes], > 0; NULL: all alike. Means are weighted ones, and
+     * `count` is the sum, n_bytes where all are 1. */
+    const double *weight;
+    double count;
 };
 /* prior and cap [n_members] (NULL: all equal) only settle the order: give what the solver gets.
  * n_members and n_bytes >= 1. The arrays must outlive the block. E_ARG: a value that is no log-probability of a floored
@@ -46,6 +50,8 @@ enum packllm_status fuse_block_init(struct fuse_block *block, enum packllm_pool 
                                     const uint16_t *event, const double *prior, const double *cap,
                                     struct packllm_error *err);
 void fuse_block_done(struct fuse_block *block);
+/* weight: see the struct; the array must outlive the block. */
+void fuse_block_weigh(struct fuse_block *block, const double *weight);
 
 /* The mean negative log-likelihood of the pool, with gradient and Hessian: the eval of
  * struct solve_problem, ctx is the fuse_block. For the log pool (Mattern, arXiv 1302.2839):
@@ -55,7 +61,7 @@ void fuse_block_done(struct fuse_block *block);
  * order: the same bits every run. One thread at a time per block (scratch). */
 enum packllm_status fuse_objective(void *ctx, const double *lambda, double *f, double *g,
                                    double *H);
-/* Mean NLL of each member over the block, nats per byte. */
+/* Mean NLL of each member over the block, nats per byte (weighted as the block is). */
 void fuse_member_nll(const struct fuse_block *block, double *out_nll);
 
 /* A base steered by expert and anti-expert, see experts.c: q_B (q_E / q_A)^alpha over the events whose

@@ -54,13 +54,19 @@ static enum packllm_status check_values(const struct fuse_block *block, struct p
     return PACKLLM_OK;
 }
 
+/* Times 1 changes no bit. */
+static double weight(const struct fuse_block *block, size_t t) {
+    return block->weight != NULL ? block->weight[t] : 1.0;
+}
+
 void fuse_member_nll(const struct fuse_block *block, double *out_nll) {
     for (size_t i = 0; i < block->n_members; i++) {
         struct math_sum sum = {0};
         for (size_t t = 0; t < block->n_bytes; t++) {
-            math_sum_add(&sum, (double)block->logq[i][t * EVENTS + block->event[t]]);
+            math_sum_add(&sum,
+                         weight(block, t) * (double)block->logq[i][t * EVENTS + block->event[t]]);
         }
-        out_nll[i] = -math_sum_total(&sum) / (double)block->n_bytes;
+        out_nll[i] = -math_sum_total(&sum) / block->count;
     }
 }
 
@@ -115,7 +121,8 @@ enum packllm_status fuse_block_init(struct fuse_block *block, enum packllm_pool 
                                     struct packllm_error *err) {
     assert(n_members >= 1 && n_bytes >= 1 && n_members <= 4096);
     *block = (struct fuse_block){
-        .n_members = n_members, .n_bytes = n_bytes, .logq = logq, .event = event, .pool = pool};
+        .n_members = n_members, .n_bytes = n_bytes, .logq = logq, .event = event, .pool = pool,
+        .count = (double)n_bytes};
     enum packllm_status status = check_values(block, err);
     if (status != PACKLLM_OK) {
         return status;
@@ -144,6 +151,15 @@ void fuse_block_done(struct fuse_block *block) {
     base_free(block->scratch);
     block->order = NULL;
     block->scratch = NULL;
+}
+
+void fuse_block_weigh(struct fuse_block *block, const double *weights) {
+    struct math_sum sum = {0};
+    block->weight = weights;
+    for (size_t t = 0; t < block->n_bytes; t++) {
+        math_sum_add(&sum, weight(block, t));
+    }
+    block->count = math_sum_total(&sum);
 }
 
 /* ---- one pass ------------------------------------------------------------------------------- */
@@ -230,7 +246,7 @@ static double dot(const double *a, const double *b) {
 }
 
 /* H += Cov_p: rows become deviations from the means, then weighted ones, member by member. */
-static void add_covariance(struct pass *pass, double normaliser) {
+static void add_covariance(struct pass *pass, double normaliser, double counts) {
     size_t n = pass->n;
     vec_double v, p;
     for (size_t i = 0; i < n; i++) {
@@ -252,9 +268,9 @@ static void add_covariance(struct pass *pass, double normaliser) {
             sum += weighted * v;
             vec_store(&weighted, row + c);
         }
-        pass->H[i * n + i] += vec_sum(&sum) / normaliser;
+        pass->H[i * n + i] += counts * vec_sum(&sum) / normaliser;
         for (size_t j = i + 1; j < n; j++) {
-            pass->H[i * n + j] += dot(row, pass->rows + j * PADDED) / normaliser;
+            pass->H[i * n + j] += counts * dot(row, pass->rows + j * PADDED) / normaliser;
         }
     }
 }
@@ -264,17 +280,18 @@ static void add_log_pool(struct pass *pass, size_t t) {
     double m = load_rows(pass, t);
     double z_seen = pass->z[seen];
     double normaliser = exponentiate(pass->z, m);
-    math_sum_add(&pass->f, (m - z_seen) + log(normaliser));
+    double counts = weight(pass->block, t);
+    math_sum_add(&pass->f, counts * ((m - z_seen) + log(normaliser)));
     if (pass->g_total == NULL) {
         return;
     }
     for (size_t i = 0; i < pass->n; i++) {
         const double *row = pass->rows + i * PADDED;
         pass->mean[i] = dot(row, pass->z) / normaliser;
-        add_gradient(pass, i, pass->mean[i] - row[seen]);
+        add_gradient(pass, i, counts * (pass->mean[i] - row[seen]));
     }
     if (pass->H != NULL) {
-        add_covariance(pass, normaliser);
+        add_covariance(pass, normaliser, counts);
     }
 }
 
@@ -285,17 +302,18 @@ static void add_linear_pool(struct pass *pass, size_t t) {
     for (size_t i = 0; i < n; i++) {
         q += pass->lambda[i] * q_i[i];
     }
-    math_sum_add(&pass->f, -log(q));
+    double counts = weight(pass->block, t);
+    math_sum_add(&pass->f, counts * -log(q));
     if (pass->g_total == NULL) {
         return;
     }
     for (size_t i = 0; i < n; i++) {
         pass->mean[i] = q_i[i] / q;
-        add_gradient(pass, i, -pass->mean[i]);
+        add_gradient(pass, i, counts * -pass->mean[i]);
     }
     for (size_t i = 0; pass->H != NULL && i < n; i++) {
         for (size_t j = i; j < n; j++) {
-            pass->H[i * n + j] += pass->mean[i] * pass->mean[j];
+            pass->H[i * n + j] += counts * (pass->mean[i] * pass->mean[j]);
         }
     }
 }
@@ -323,7 +341,7 @@ enum packllm_status fuse_objective(void *ctx, const double *lambda, double *f, d
     const struct fuse_block *block = ctx;
     const size_t *order = block->order;
     size_t n = block->n_members;
-    double count = (double)block->n_bytes;
+    double count = block->count;
     struct pass pass;
     begin(&pass, block, lambda, g != NULL, H != NULL);
     for (size_t t = 0; t < block->n_bytes; t++) {

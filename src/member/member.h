@@ -36,6 +36,14 @@ struct member_item {
 typedef enum packllm_status (*member_row_fn)(void *ctx, size_t item, const float *logits,
                                              struct packllm_error *err);
 
+/* A control token that a template's words spell; text lives as long as the member. */
+struct member_control {
+    int32_t token;
+    const char *text;
+    bool strips_left, strips_right; /* white space beside it belongs to it */
+};
+
+struct buf;
 struct member_ops {
     /* Canonical tokenisation of text (UTF-8, size bytes; contents: special tokens are not parsed)
      * without the start token. For a member with space_prefix the pieces spell " " + text.
@@ -55,6 +63,14 @@ struct member_ops {
     /* Keeps the first n tokens of seq; n = 0 drops it (always works). */
     enum packllm_status (*truncate)(struct member_context *c, int32_t seq, uint32_t n,
                                     struct packllm_error *err);
+    /* The messages, then the beginning of the reply, as the template writes them; NULL: it has none.
+     * Called through member_chat.h only. */
+    enum packllm_status (*chat_render)(struct member *m, const struct packllm_message *messages,
+                                       size_t n, struct buf *out, struct packllm_error *err);
+    /* The control tokens in words of the template, in their order; E_ARG where cap is too small. */
+    enum packllm_status (*chat_controls)(struct member *m, const char *words, size_t size,
+                                         struct member_control *out, size_t cap, size_t *out_n,
+                                         struct packllm_error *err);
     void (*close)(struct member *m);
 };
 
@@ -72,6 +88,9 @@ struct member {
     uint32_t n_seq;
     uint64_t bytes_weights;
     double prior, cap;
+    const char *chat_form; /* how its chat template is called; "plain": none */
+    char *chat_warning;    /* why it is plain, or NULL */
+    int32_t chat_start;    /* first token of what its template writes, or -1 */
 };
 
 struct member_context {

@@ -138,6 +138,8 @@ enum packllm_status member_base_init(struct member *m, const struct member_ops *
     m->ops = ops;
     m->index = index;
     m->start = -1;
+    m->chat_start = -1;
+    m->chat_form = "plain";
     m->prior = 1;
     m->cap = 1;
     size_t size = 0;
@@ -152,6 +154,7 @@ enum packllm_status member_base_init(struct member *m, const struct member_ops *
 
 void member_base_done(struct member *m) {
     vocab_table_done(&m->table);
+    base_free(m->chat_warning);
     base_free(m->description);
     base_free(m->path);
     base_free(m->name);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "base/status.h"
 #include "llama.h"
 #include "member/member.h"
@@ -53,6 +54,7 @@ struct llama_member {
     int32_t space_mark[3]; /* byte tokens of U+2581 where the vocabulary writes a space so; or -1 */
     void (*log)(void *data, int level, const char *line);
     void *log_data;
+    const char *chat; /* a name of libllama's, or the file's own template; NULL: plain */
 };
 
 struct pool {
@@ -731,6 +733,151 @@ static enum packllm_status llama_member_truncate(struct member_context *base, in
     return PACKLLM_OK;
 }
 
+/* ---- chats --------------------------------------------------------------------------------- */
+
+static int32_t render(const char *chat, const struct packllm_message *messages, size_t n, char *out,
+                      size_t cap, struct llama_chat_message *copy) {
+    for (size_t i = 0; i < n; i++) {
+        copy[i] = (struct llama_chat_message){messages[i].role, messages[i].content};
+    }
+    return llama_chat_apply_template(chat, copy, n, true, out, (int32_t)cap);
+}
+
+static enum packllm_status llama_member_chat_render(struct member *base,
+                                                    const struct packllm_message *messages,
+                                                    size_t n, struct buf *out,
+                                                    struct packllm_error *err) {
+    const struct llama_member *m = (const struct llama_member *)base;
+    size_t cap = 256 * (n + 4);
+    struct llama_chat_message *copy = alloc_array(n, sizeof *copy);
+    char *text = alloc_array(cap, 1);
+    int32_t size = copy != NULL && text != NULL ? render(m->chat, messages, n, text, cap, copy) : 0;
+    if (size > 0 && (size_t)size > cap) {
+        char *larger = alloc_resize(text, (size_t)size, 1);
+        text = larger != NULL ? larger : text;
+        cap = larger != NULL ? (size_t)size : cap;
+        size = larger != NULL ? render(m->chat, messages, n, text, cap, copy) : 0;
+    }
+    enum packllm_status s = PACKLLM_OK;
+    if (size < 0) {
+        s = fail(err, PACKLLM_E_MODEL, base->index,
+                 "member '%s': its chat template '%s' does not take these messages", base->name,
+                 base->chat_form);
+    } else if (size == 0 || (size_t)size > cap || !buf_add(out, text, (size_t)size)) {
+        s = fail_memory(err, cap);
+    }
+    base_free(text);
+    base_free(copy);
+    return s;
+}
+
+static enum packllm_status llama_member_chat_controls(struct member *base, const char *words,
+                                                      size_t size, struct member_control *out,
+                                                      size_t cap, size_t *out_n,
+                                                      struct packllm_error *err) {
+    const struct llama_member *m = (const struct llama_member *)base;
+    const int special = LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN;
+    size_t room = size + 8, found = 0;
+    int32_t *tokens = room < INT32_MAX ? alloc_array(room, sizeof *tokens) : NULL;
+    if (tokens == NULL) {
+        return fail_memory(err, room * sizeof *tokens);
+    }
+    int32_t n = llama_tokenize(m->vocab, words, (int32_t)size, tokens, (int32_t)room, false, true);
+    for (int32_t i = 0; i < n && found < cap; i++) {
+        const int attr = (int)llama_vocab_get_attr(m->vocab, tokens[i]);
+        const char *text = llama_vocab_get_text(m->vocab, tokens[i]);
+        if ((attr & special) != 0 && text[0] != '\0') {
+            out[found++] =
+                (struct member_control){.token = tokens[i],
+                                        .text = text,
+                                        .strips_left = (attr & LLAMA_TOKEN_ATTR_LSTRIP) != 0,
+                                        .strips_right = (attr & LLAMA_TOKEN_ATTR_RSTRIP) != 0};
+        }
+    }
+    base_free(tokens);
+    *out_n = found;
+    return n >= 0 ? PACKLLM_OK
+                  : fail(err, PACKLLM_E_ARG, base->index,
+                         "member '%s': its chat template is too long", base->name);
+}
+
+enum { TEMPLATES_MOST = 256 };
+
+/* What libllama calls the file's template: it knows templates by their marks and does not tell which
+ * it took, but two that write the same are the same. */
+static const char *name_of_template(const char *chat) {
+    static const struct packllm_message sample[] = {
+        {"system", "s"}, {"user", "u"}, {"assistant", "a"}, {"user", "v"}};
+    struct llama_chat_message copy[4];
+    char ours[1024], theirs[1024];
+    const char *names[TEMPLATES_MOST];
+    int32_t n = llama_chat_builtin_templates(names, TEMPLATES_MOST);
+    int32_t size = render(chat, sample, 4, ours, sizeof ours, copy);
+    for (int32_t i = 0; i < n && i < TEMPLATES_MOST && size > 0 && size <= 1024; i++) {
+        if (render(names[i], sample, 4, theirs, sizeof theirs, copy) == size &&
+            memcmp(ours, theirs, (size_t)size) == 0) {
+            return names[i];
+        }
+    }
+    return "own";
+}
+
+static enum packllm_status refuse_template(const struct llama_member *m, const char *name,
+                                           const char *const *names, int32_t n,
+                                           struct packllm_error *err) {
+    struct buf list;
+    buf_init(&list, 4096);
+    for (int32_t i = 0; i < n; i++) {
+        (void)buf_printf(&list, "%s, ", names[i]);
+    }
+    enum packllm_status s =
+        fail(err, PACKLLM_E_ARG, m->base.index,
+             "member '%s': there is no chat template '%s'; there are %splain", m->base.name, name,
+             list.data != NULL ? list.data : "");
+    buf_done(&list);
+    return s;
+}
+
+static enum packllm_status choose_template(struct llama_member *m, const char *wanted,
+                                           struct packllm_error *err) {
+    const char *names[TEMPLATES_MOST];
+    int32_t n = llama_chat_builtin_templates(names, TEMPLATES_MOST);
+    n = n < TEMPLATES_MOST ? n : TEMPLATES_MOST;
+    m->base.chat_start = llama_vocab_get_add_bos(m->vocab) ? m->base.start : -1;
+    if (wanted != NULL && strcmp(wanted, "plain") == 0) {
+        return PACKLLM_OK;
+    }
+    for (int32_t i = 0; i < n && wanted != NULL; i++) {
+        if (strcmp(names[i], wanted) == 0) {
+            m->chat = m->base.chat_form = names[i];
+            return PACKLLM_OK;
+        }
+    }
+    if (wanted != NULL) {
+        return refuse_template(m, wanted, names, n, err);
+    }
+    const char *own = llama_model_chat_template(m->model, NULL), *why = NULL;
+    struct llama_chat_message copy[1];
+    static const struct packllm_message hello[] = {{"user", "u"}};
+    char out[1024];
+    if (own == NULL || own[0] == '\0') {
+        why = "has no chat template, so it is likely a base model";
+    } else if (render(own, hello, 1, out, sizeof out, copy) <= 0) {
+        why = "has a chat template that is not known here";
+    } else {
+        m->chat = own;
+        m->base.chat_form = name_of_template(own);
+        return PACKLLM_OK;
+    }
+    struct buf text;
+    buf_init(&text, 1024);
+    (void)buf_printf(&text, "member '%s' %s: chats are written for it in the plain form, \"### User:\"",
+                     m->base.name, why);
+    m->base.chat_warning = text.data != NULL ? alloc_text(text.data, text.size) : NULL;
+    buf_done(&text);
+    return m->base.chat_warning != NULL ? PACKLLM_OK : fail_memory(err, 128);
+}
+
 /* ---- opening ------------------------------------------------------------------------------- */
 
 static void llama_member_close(struct member *base) {
@@ -751,6 +898,8 @@ static const struct member_ops llama_ops = {
     .eval = llama_member_eval,
     .fork = llama_member_fork,
     .truncate = llama_member_truncate,
+    .chat_render = llama_member_chat_render,
+    .chat_controls = llama_member_chat_controls,
     .close = llama_member_close,
 };
 
@@ -889,6 +1038,9 @@ static enum packllm_status open_file(struct member **out, const struct packllm_m
     }
     if (s == PACKLLM_OK) {
         s = fill_member(m, &facts, err);
+    }
+    if (s == PACKLLM_OK) {
+        s = choose_template(m, spec->chat_template, err);
     }
     if (s != PACKLLM_OK) {
         llama_member_close(&m->base);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "base/status.h"
 #include "member/member.h"
 #include "member/member_base.h"
@@ -17,6 +18,10 @@ struct own_member {
     void *data;
     int32_t *sorted; /* [n_sorted] text tokens by their bytes, lower id first; for longest match */
     uint32_t n_sorted;
+    long (*chat)(void *data, const struct packllm_message *messages, size_t n, char *out,
+                 size_t cap);
+    struct member_control *controls; /* [n_controls] what `chat` may write as control tokens */
+    uint32_t n_controls;
 };
 
 struct own_context {
@@ -253,8 +258,84 @@ static enum packllm_status own_truncate(struct member_context *base, int32_t seq
     return PACKLLM_OK;
 }
 
+/* ---- chats --------------------------------------------------------------------------------- */
+
+static enum packllm_status own_chat_render(struct member *base,
+                                           const struct packllm_message *messages, size_t n,
+                                           struct buf *out, struct packllm_error *err) {
+    struct own_member *m = (struct own_member *)base;
+    size_t cap = 4096;
+    for (;;) {
+        char *text = alloc_array(cap, 1);
+        if (text == NULL) {
+            return fail_memory(err, cap);
+        }
+        long size = m->chat(m->data, messages, n, text, cap);
+        bool fits = size >= 0 && (size_t)size <= cap;
+        bool added = fits && buf_add(out, text, (size_t)size);
+        base_free(text);
+        if (size < 0) {
+            return fail(err, PACKLLM_E_MODEL, base->index,
+                        "member '%s': its chat function failed (%ld)", base->name, size);
+        }
+        if (fits) {
+            return added ? PACKLLM_OK : fail_memory(err, cap);
+        }
+        cap = (size_t)size;
+    }
+}
+
+static enum packllm_status own_chat_controls(struct member *base, const char *words, size_t size,
+                                             struct member_control *out, size_t cap, size_t *out_n,
+                                             struct packllm_error *err) {
+    const struct own_member *m = (const struct own_member *)base;
+    size_t n = 0;
+    for (size_t at = 0; at < size;) {
+        size_t longest = 0;
+        for (uint32_t i = 0; i < m->n_controls; i++) {
+            size_t length = strlen(m->controls[i].text);
+            if (length > longest && length <= size - at &&
+                memcmp(words + at, m->controls[i].text, length) == 0) {
+                if (n == cap) {
+                    return fail(err, PACKLLM_E_ARG, base->index, "too many control tokens");
+                }
+                longest = length;
+                out[n] = m->controls[i];
+            }
+        }
+        n += longest > 0;
+        at += longest > 0 ? longest : 1;
+    }
+    *out_n = n;
+    return PACKLLM_OK;
+}
+
+static enum packllm_status keep_controls(struct own_member *m, const struct packllm_own_member *own,
+                                         struct packllm_error *err) {
+    m->controls = alloc_zero(own->n_tokens, sizeof *m->controls);
+    if (m->controls == NULL) {
+        return fail_memory(err, own->n_tokens * sizeof *m->controls);
+    }
+    for (size_t i = 0; i < own->n_tokens; i++) {
+        const struct packllm_own_token *token = &own->tokens[i];
+        if ((token->control || token->end) && token->size > 0) {
+            char *text = alloc_text(token->bytes, token->size);
+            if (text == NULL) {
+                return fail_memory(err, token->size);
+            }
+            m->controls[m->n_controls++] =
+                (struct member_control){.token = (int32_t)i, .text = text};
+        }
+    }
+    return PACKLLM_OK;
+}
+
 static void own_close(struct member *base) {
     struct own_member *m = (struct own_member *)base;
+    for (uint32_t i = 0; i < m->n_controls; i++) {
+        base_free((void *)(uintptr_t)m->controls[i].text);
+    }
+    base_free(m->controls);
     base_free(m->sorted);
     member_base_done(base);
     base_free(m);
@@ -267,6 +348,8 @@ static const struct member_ops own_ops = {
     .eval = own_eval,
     .fork = own_fork,
     .truncate = own_truncate,
+    .chat_render = own_chat_render,
+    .chat_controls = own_chat_controls,
     .close = own_close,
 };
 
@@ -345,10 +428,16 @@ enum packllm_status member_own_open(struct member **out, const struct packllm_ow
     if (s == PACKLLM_OK && own->tokenize == NULL) {
         s = sort_tokens(m, err);
     }
+    if (s == PACKLLM_OK && own->chat != NULL) {
+        s = keep_controls(m, own, err);
+        m->base.chat_form = "own";
+        m->base.chat_start = own->start;
+    }
     if (s != PACKLLM_OK) {
         own_close(&m->base);
         return s;
     }
+    m->chat = own->chat;
     m->tokenize = own->tokenize;
     m->logits = own->logits;
     m->data = own->data;

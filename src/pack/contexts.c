@@ -18,8 +18,8 @@ static void on_progress(void *data, double share) {
     }
 }
 
-enum packllm_status pack_cover(struct packllm_session *s, size_t member, struct cover **out,
-                               struct packllm_error *err) {
+enum packllm_status pack_cover_as_it_is(struct packllm_session *s, size_t member,
+                                        struct cover **out, struct packllm_error *err) {
     enum packllm_status status = PACKLLM_OK;
     if (s->covers[member] == NULL) {
         status = cover_open(&s->covers[member], s->pack->members[member], &s->pack->trees[member],
@@ -31,6 +31,16 @@ enum packllm_status pack_cover(struct packllm_session *s, size_t member, struct 
     }
     s->progressing = (int)member;
     *out = s->covers[member];
+    return status;
+}
+
+enum packllm_status pack_cover(struct packllm_session *s, size_t member, struct cover **out,
+                               struct packllm_error *err) {
+    enum packllm_status status = pack_cover_as_it_is(s, member, out, err);
+    if (status >= 0) {
+        status = cover_set_prefix(*out, NULL, 0, err);
+        cover_set_line_ends(*out, SIZE_MAX);
+    }
     return status;
 }
 
@@ -138,8 +148,11 @@ void pack_count_from_here(struct packllm_session *s, size_t i) {
 enum packllm_status pack_read_again(struct packllm_session *s, size_t i,
                                     struct packllm_error *err) {
     struct cover *cover = NULL;
-    enum packllm_status status = pack_cover(s, i, &cover, err);
-    if (status >= 0 && s->in_tokens) {
+    enum packllm_status status =
+        s->chat != NULL ? pack_chat_stand(s, i, err) : pack_cover(s, i, &cover, err);
+    if (s->chat != NULL) {
+        /* it reads the conversation */
+    } else if (status >= 0 && s->in_tokens) {
         status = cover_read_tokens(cover, s->prompt.data, s->prompt.size, NULL, NULL, err);
     } else if (status >= 0) {
         status = cover_sync(cover, s->prompt.data, s->prompt.size, err);

@@ -40,6 +40,8 @@ enum packllm_status packllm_session_begin(struct packllm_session *s, const doubl
     s->in_tokens = s->may_use_tokens;
     s->display = s->params.display >= 0 ? (size_t)s->params.display : 0;
     pack_drop_readings(s);
+    pack_chat_close(s->chat);
+    s->chat = NULL;
     for (size_t i = 0; i < n && status >= 0; i++) {
         struct cover *cover = NULL;
         status = pack_cover(s, i, &cover, err);

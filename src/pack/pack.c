@@ -287,6 +287,8 @@ enum packllm_status packllm_pack_member(const struct packllm_pack *pack, size_t 
     *out_info = (struct packllm_member_info){.name = m->name,
                                              .path = m->path,
                                              .description = m->description,
+                                             .chat_template = m->chat_form,
+                                             .chat_warning = m->chat_warning,
                                              .n_vocab = m->table.n,
                                              .n_ctx = m->n_ctx,
                                              .n_ctx_train = m->n_ctx_train,

@@ -51,6 +51,8 @@ struct packllm_session {
     size_t display; /* member whose tokens are chosen among */
     struct sampler *sampler;
     struct stopper *stopper;
+    bool stops_more; /* it has a string beside the session's */
+    struct chat *chat; /* the conversation, or NULL: the timeline began with a text */
     struct buf prompt;      /* the text that the timeline began with */
     struct buf text;        /* what was generated, held text included */
     size_t emitted;         /* bytes of it given out */
@@ -92,9 +94,29 @@ bool pack_member_active(const struct packllm_session *s, size_t i);
 /* No reply yet. */
 void pack_reset_reply(struct packllm_session *s);
 
-/* contexts.c. The member's cover, opened where there is none. */
+/* session.c: what a prompt and a chat share. */
+void pack_choose_display(struct packllm_session *s);
+void pack_fill_weights(struct packllm_session *s, size_t size, const struct score_weights *w,
+                       double evaluate);
+/* more: a string that ends replies beside the session's own; NULL: none. */
+enum packllm_status pack_stop_strings(struct packllm_session *s, const char *more,
+                                      struct packllm_error *err);
+/* Steps may follow; text: what count_tokens begins with. */
+enum packllm_status pack_begin_reply(struct packllm_session *s, const char *text, size_t size,
+                                     uint64_t prompt_tokens, struct packllm_error *err);
+/* chat.c */
+struct chat;
+void pack_chat_close(struct chat *chat); /* NULL allowed */
+/* The member's cover stands where the reply begins, if it does not already. */
+enum packllm_status pack_chat_stand(struct packllm_session *s, size_t member,
+                                    struct packllm_error *err);
+
+/* contexts.c. The member's cover, opened where there is none, for a text that begins with it. */
 enum packllm_status pack_cover(struct packllm_session *s, size_t member, struct cover **out,
                                struct packllm_error *err);
+/* Whatever it stands behind. */
+enum packllm_status pack_cover_as_it_is(struct packllm_session *s, size_t member,
+                                        struct cover **out, struct packllm_error *err);
 /* The members read text in bytes; lambda from its first `weighed` bytes. from: see score_read. The
  * readings stay until they are dropped. */
 enum packllm_status pack_read_bytes(struct packllm_session *s, const char *text, size_t size,

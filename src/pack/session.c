@@ -179,6 +179,7 @@ void packllm_session_close(struct packllm_session *s) {
     choice_close(s->choice);
     sampler_close(s->sampler);
     stopper_close(s->stopper);
+    pack_chat_close(s->chat);
     buf_done(&s->text);
     buf_done(&s->prompt);
     base_free(s->stop);
@@ -213,8 +214,8 @@ enum packllm_status pack_check_utf8(const char *text, size_t size, struct packll
     return PACKLLM_OK;
 }
 
-static void fill_weights(struct packllm_session *s, size_t size, const struct score_weights *w,
-                         double evaluate) {
+void pack_fill_weights(struct packllm_session *s, size_t size, const struct score_weights *w,
+                       double evaluate) {
     for (size_t i = 0; i < s->pack->n; i++) {
         const struct score_reading *r = &s->readings[i];
         const struct member *m = s->pack->members[i];
@@ -268,6 +269,8 @@ static enum packllm_status read_prompt(struct packllm_session *s, const char *te
     atomic_store(&s->cancel, false);
     s->ready = s->started = s->closing = s->known = false;
     pack_drop_readings(s);
+    pack_chat_close(s->chat);
+    s->chat = NULL;
     s->in_tokens = s->may_use_tokens;
     if (s->in_tokens) {
         status = pack_read_tokens(s, text, size, &w, err);
@@ -284,7 +287,7 @@ static enum packllm_status read_prompt(struct packllm_session *s, const char *te
         return status == PACKLLM_E_CONTEXT ? pack_context_error(s, text, size, err) : status;
     }
     pack_keep_weighted(s);
-    fill_weights(s, size, &w, evaluate);
+    pack_fill_weights(s, size, &w, evaluate);
     s->seconds_prompt = score_clock() - start;
     pack_drop_readings(s);
     return PACKLLM_OK;
@@ -312,9 +315,45 @@ void pack_reset_reply(struct packllm_session *s) {
 enum packllm_status packllm_session_prompt(struct packllm_session *s, const char *text, size_t size,
                                            struct packllm_error *err) {
     enum packllm_status status = read_prompt(s, text, size, false, err);
+    if (status >= 0) {
+        status = pack_stop_strings(s, NULL, err);
+    }
     if (status < 0) {
         return status;
     }
+    pack_choose_display(s);
+    for (size_t i = 0; i < s->pack->n; i++) {
+        s->tokens_before[i] = s->weights.members[i].tokens;
+    }
+    return pack_begin_reply(s, text, size, s->tokens_before[s->display], err);
+}
+
+enum packllm_status pack_stop_strings(struct packllm_session *s, const char *more,
+                                      struct packllm_error *err) {
+    if (s->stops_more == (more != NULL)) {
+        return PACKLLM_OK;
+    }
+    size_t n = s->params.n_stop;
+    struct stopper *stopper = NULL;
+    const char **stop = alloc_array(n + 1, sizeof *stop);
+    if (stop == NULL) {
+        return fail_memory(err, (n + 1) * sizeof *stop);
+    }
+    for (size_t i = 0; i < n; i++) {
+        stop[i] = s->stop[i];
+    }
+    stop[n] = more;
+    enum packllm_status status = stopper_open(&stopper, stop, n + (more != NULL), err);
+    base_free(stop);
+    if (status >= 0) {
+        stopper_close(s->stopper);
+        s->stopper = stopper;
+        s->stops_more = more != NULL;
+    }
+    return status;
+}
+
+void pack_choose_display(struct packllm_session *s) {
     s->display = 0;
     for (size_t i = 1; i < s->pack->n; i++) {
         s->display = s->lambda[i] > s->lambda[s->display] ? i : s->display;
@@ -325,16 +364,20 @@ enum packllm_status packllm_session_prompt(struct packllm_session *s, const char
     if (s->params.display >= 0) {
         s->display = (size_t)s->params.display;
     }
+}
+
+enum packllm_status pack_begin_reply(struct packllm_session *s, const char *text, size_t size,
+                                     uint64_t prompt_tokens, struct packllm_error *err) {
     for (size_t i = 0; i < s->pack->n; i++) {
         pack_count_from_here(s, i);
-        s->tokens_before[i] = s->weights.members[i].tokens;
     }
-    s->prompt_tokens = s->weights.members[s->display].tokens;
+    s->prompt_tokens = prompt_tokens;
     buf_cut(&s->text, 0);
     buf_cut(&s->prompt, 0);
-    if (!buf_add(&s->prompt, text, size)) {
+    if (size > 0 && !buf_add(&s->prompt, text, size)) {
         return fail_memory(err, size);
     }
+    s->known = false;
     pack_reset_reply(s);
     return choice_bias(s, err);
 }
@@ -390,8 +433,9 @@ enum packllm_status pack_advance(struct packllm_session *s, struct packllm_error
     bool bytewise = s->params.choose == PACKLLM_CHOOSE_BYTES;
     if (!s->started) {
         for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
-            status = pack_member_active(s, i) && s->covers[i] == NULL ? pack_read_again(s, i, err)
-                                                                      : status;
+            if (pack_member_active(s, i) && (s->covers[i] == NULL || s->chat != NULL)) {
+                status = pack_read_again(s, i, err); /* a chat knows who stands already */
+            }
         }
         for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
             status = follows_tokens(s, i) ? cover_narrow(s->covers[i], err) : status;

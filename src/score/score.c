@@ -24,6 +24,7 @@ struct visit {
     const char *text; /* of this window */
     size_t low;       /* offset of the window in the whole text */
     size_t skip;      /* bytes of the window that another one scores */
+    size_t head;      /* bytes before the first one that is read */
 };
 
 static void visit_byte(void *data, size_t offset, const double *q, double parked) {
@@ -31,9 +32,10 @@ static void visit_byte(void *data, size_t offset, const double *q, double parked
     if (offset < v->skip) {
         return;
     }
-    float *row = v->r->logq + (v->low + offset) * PACKLLM_EVENTS;
+    size_t t = v->low + offset - v->head;
+    float *row = v->r->logq + t * PACKLLM_EVENTS;
     fuse_floor(q, row);
-    v->r->parked[v->low + offset] = (float)parked;
+    v->r->parked[t] = (float)parked;
     v->r->nll_model -= (double)row[(uint8_t)v->text[offset]];
 }
 
@@ -104,18 +106,49 @@ out:
     return status;
 }
 
+static enum packllm_status begin(struct score_reading *r, size_t bytes, struct packllm_error *err) {
+    *r = (struct score_reading){.bytes = bytes};
+    r->logq = alloc_array(bytes, PACKLLM_EVENTS * sizeof *r->logq);
+    r->parked = alloc_array(bytes, sizeof *r->parked);
+    if (r->logq == NULL || r->parked == NULL) {
+        score_reading_done(r);
+        return fail_memory(err, bytes * PACKLLM_EVENTS * sizeof(float));
+    }
+    return PACKLLM_OK;
+}
+
+enum packllm_status score_read_behind(struct cover *cover, const char *text, size_t size,
+                                      size_t head, struct score_reading *out,
+                                      struct packllm_error *err) {
+    struct score_reading r;
+    double start = score_clock(), inside = cover_seconds(cover);
+    uint64_t forwards = cover_forwards(cover);
+    enum packllm_status status = begin(&r, size - head, err);
+    if (status < 0) {
+        return status;
+    }
+    struct visit v = {.r = &r, .text = text, .skip = head, .head = head};
+    status = read_window(cover, &v, size, head, err);
+    if (status < 0) {
+        score_reading_done(&r);
+        return status;
+    }
+    r.forwards = cover_forwards(cover) - forwards;
+    r.seconds = score_clock() - start;
+    r.seconds_model = cover_seconds(cover) - inside;
+    *out = r;
+    return PACKLLM_OK;
+}
+
 enum packllm_status score_read(struct cover *cover, const struct member *member, const char *text,
                                size_t size, size_t from, bool windows, struct score_reading *out,
                                struct packllm_error *err) {
     struct packllm_error why;
-    struct score_reading r = {.bytes = size};
+    struct score_reading r;
     double start = score_clock(), inside = cover_seconds(cover);
     uint64_t forwards = cover_forwards(cover);
-    r.logq = alloc_array(size, PACKLLM_EVENTS * sizeof *r.logq);
-    r.parked = alloc_array(size, sizeof *r.parked);
-    if (r.logq == NULL || r.parked == NULL) {
-        score_reading_done(&r);
-        return fail_memory(err, size * PACKLLM_EVENTS * sizeof(float));
+    if (begin(&r, size, err) < 0) {
+        return PACKLLM_E_MEMORY;
     }
     struct visit v = {.r = &r, .text = text};
     enum packllm_status status = read_window(cover, &v, size, from, &why);

@@ -28,6 +28,12 @@ enum packllm_status score_read(struct cover *cover, const struct member *member,
                                size_t size, size_t from, bool windows, struct score_reading *out,
                                struct packllm_error *err);
 
+/* The same of text[head..size), conditioned on what stands before it: bytes 0 of *out is byte `head` of
+ * the text. One window. */
+enum packllm_status score_read_behind(struct cover *cover, const char *text, size_t size,
+                                      size_t head, struct score_reading *out,
+                                      struct packllm_error *err);
+
 /* How lambda is to be found. */
 struct score_method {
     enum packllm_weigher weigher;
@@ -53,6 +59,12 @@ enum packllm_status score_weigh(const struct score_method *method, size_t n,
                                 const struct score_reading *const *readings, const char *text,
                                 size_t bytes, double *lambda, struct score_weights *out,
                                 struct packllm_error *err);
+
+/* The same from rows logq[n] -> [bytes][257], where byte t counts weight[t] (NULL: all alike). */
+enum packllm_status score_weigh_rows(const struct score_method *method, size_t n,
+                                     const float *const *logq, const char *text, size_t bytes,
+                                     const double *weight, double *lambda,
+                                     struct score_weights *out, struct packllm_error *err);
 
 /* For the two spaces: the problem (n, eval, ctx, order set) as the method wants it. nll[n], nats per
  * byte, is scratch afterwards; unit: what sim's are counted in, bytes. The objective is per byte. */

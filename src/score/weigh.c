@@ -129,7 +129,7 @@ static enum packllm_status solve_block(const struct score_method *m, struct fuse
     struct solve_problem problem = {
         .n = n, .eval = fuse_objective, .ctx = block, .order = block->order};
     enum packllm_status status =
-        score_solve(m, &problem, nll, SIM_BYTES, (double)block->n_bytes, lambda, out, err);
+        score_solve(m, &problem, nll, SIM_BYTES, block->count, lambda, out, err);
     base_free(nll);
     return status;
 }
@@ -159,28 +159,40 @@ enum packllm_status score_weigh(const struct score_method *method, size_t n,
                                 const struct score_reading *const *readings, const char *text,
                                 size_t bytes, double *lambda, struct score_weights *out,
                                 struct packllm_error *err) {
+    const float **logq = alloc_array(n, sizeof *logq);
+    if (logq == NULL) {
+        return fail_memory(err, n * sizeof *logq);
+    }
+    for (size_t i = 0; i < n; i++) {
+        logq[i] = readings[i]->logq;
+    }
+    enum packllm_status status =
+        score_weigh_rows(method, n, logq, text, bytes, NULL, lambda, out, err);
+    base_free(logq);
+    return status;
+}
+
+enum packllm_status score_weigh_rows(const struct score_method *method, size_t n,
+                                     const float *const *logq, const char *text, size_t bytes,
+                                     const double *weight, double *lambda,
+                                     struct score_weights *out, struct packllm_error *err) {
     struct score_weights w = nothing;
     double start = score_clock();
     if (bytes == 0) {
         return score_weigh_nothing(method, n, lambda, out, err);
     }
-    const float **logq = alloc_array(n, sizeof *logq);
     uint16_t *event = alloc_array(bytes, sizeof *event);
     struct fuse_block block = {0};
-    enum packllm_status status = PACKLLM_OK;
-    if (logq == NULL || event == NULL) {
-        status = fail_memory(err, bytes * sizeof *event);
-        goto out;
-    }
-    for (size_t i = 0; i < n; i++) {
-        logq[i] = readings[i]->logq;
+    if (event == NULL) {
+        return fail_memory(err, bytes * sizeof *event);
     }
     for (size_t t = 0; t < bytes; t++) {
         event[t] = (uint8_t)text[t];
     }
-    status = fuse_block_init(&block, method->pool, n, bytes, logq, event, method->prior,
-                             method->cap, err);
+    enum packllm_status status = fuse_block_init(&block, method->pool, n, bytes, logq, event,
+                                                 method->prior, method->cap, err);
     if (status >= 0) {
+        fuse_block_weigh(&block, weight);
         status = solve_block(method, &block, lambda, &w, err);
         fuse_block_done(&block);
     }
@@ -188,8 +200,6 @@ enum packllm_status score_weigh(const struct score_method *method, size_t n,
         w.seconds = score_clock() - start;
         *out = w;
     }
-out:
-    base_free(logq);
     base_free(event);
     return status;
 }
