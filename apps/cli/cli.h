@@ -74,6 +74,8 @@ int stop_exit(void); /* 130 or 143 */
 /* The text of -p, -f, "-" or a piped stdin into out (empty, its ceiling the longest prompt):
  * valid UTF-8 and not empty. */
 int input_read(struct cli *cli, struct buf *out);
+/* A file as it stands, up to out's ceiling. */
+int input_file(struct cli *cli, const char *path, struct buf *out);
 
 /* ---- members.c: from -m to a session ---- */
 
@@ -86,6 +88,7 @@ struct work {
     double *fixed; /* [n] for --weights fixed:…, else NULL */
     struct packllm_params params;
     struct packllm_session_params session_params;
+    struct buf constraint; /* the grammar or the schema that session_params points at */
     struct packllm_pack *pack;
     struct packllm_session *session;
     struct packllm_error err;

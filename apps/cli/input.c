@@ -26,13 +26,13 @@ static int read_all(struct cli *cli, int fd, const char *name, struct buf *out) 
             return ui_fail(cli, EXIT_WORK, "cannot read %s: %s", name, strerror(errno));
         }
         if (!buf_add(out, chunk, (size_t)n)) {
-            return ui_fail(cli, EXIT_WORK, "%s is longer than %d MiB, the most a prompt may have",
-                           name, PROMPT_CEILING >> 20);
+            return ui_fail(cli, EXIT_WORK, "%s is longer than %zu MiB, the most it may have", name,
+                           out->ceiling >> 20);
         }
     }
 }
 
-static int read_file(struct cli *cli, const char *path, struct buf *out) {
+int input_file(struct cli *cli, const char *path, struct buf *out) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         return ui_fail(cli, EXIT_WORK, "cannot open '%s': %s", path, strerror(errno));
@@ -40,7 +40,7 @@ static int read_file(struct cli *cli, const char *path, struct buf *out) {
     struct stat st;
     int code;
     if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
-        code = ui_fail(cli, EXIT_WORK, "'%s' is a directory; -f wants a file of text", path);
+        code = ui_fail(cli, EXIT_WORK, "'%s' is a directory, not a file of text", path);
     } else {
         char name[512];
         (void)snprintf(name, sizeof name, "'%s'", path);
@@ -87,7 +87,7 @@ int input_read(struct cli *cli, struct buf *out) {
         code = read_all(cli, STDIN_FILENO, "standard input", out);
     } else if (file->set && (!by_flag || file->source == ARGS_FLAGS)) {
         code = strcmp(file->text, "-") == 0 ? read_all(cli, STDIN_FILENO, "standard input", out)
-                                            : read_file(cli, file->text, out);
+                                            : input_file(cli, file->text, out);
     } else if (prompt->set) {
         if (!buf_add_text(out, prompt->text)) {
             code = ui_fail(cli, EXIT_WORK, "the prompt is too long");

@@ -225,6 +225,39 @@ static void read_sampling(struct work *work) {
     work->session_params.why = opt_set(args, OPT_WHY);
 }
 
+/* --grammar-file and --json-schema: the library says what is wrong with them. */
+static int read_constraint(struct work *work) {
+    const struct args *args = &work->cli->args;
+    struct packllm_session_params *session = &work->session_params;
+    if ((args->command->bit & args->table->options[OPT_GRAMMAR_FILE].commands) == 0) {
+        return EXIT_FINE;
+    }
+    const char *grammar = opt_text(args, OPT_GRAMMAR_FILE);
+    const char *schema = opt_text(args, OPT_JSON_SCHEMA);
+    if (grammar != NULL && schema != NULL) {
+        return ui_fail(work->cli, EXIT_USE,
+                       "--grammar-file and --json-schema are both given: give up one");
+    }
+    bool file = grammar != NULL || (schema != NULL && schema[0] == '@');
+    if (file) {
+        int code = input_file(work->cli, grammar != NULL ? grammar : schema + 1,
+                              &work->constraint);
+        if (code != EXIT_FINE) {
+            return code;
+        }
+    } else if (schema != NULL && !buf_add_text(&work->constraint, schema)) {
+        return ui_fail(work->cli, EXIT_WORK, "--json-schema is too long");
+    }
+    const char *text = work->constraint.data != NULL ? work->constraint.data : "";
+    if (strlen(text) != work->constraint.size) {
+        return ui_fail(work->cli, EXIT_USE, "'%s' has a NUL byte: it is no text",
+                       grammar != NULL ? grammar : schema + 1);
+    }
+    session->grammar = grammar != NULL ? text : NULL;
+    session->json_schema = schema != NULL ? text : NULL;
+    return EXIT_FINE;
+}
+
 static bool on_load(void *data, int member, double share) {
     struct work *work = data;
     const char *name = member >= 0 && (size_t)member < work->n ? work->specs[member].name : "";
@@ -318,7 +351,7 @@ static int print_memory(struct work *work) {
         if (total.available > 0) {
             json_uint(&json, total.available);
         } else {
-            json_null(&json);
+            json_nothing(&json);
         }
         json_key(&json, "members");
         json_begin_array(&json);
@@ -360,6 +393,7 @@ int work_files(struct work *work, struct cli *cli, const char *const *specs, siz
 int work_begin(struct work *work, struct cli *cli, struct buf *text, bool *out_go) {
     const struct args_value *models = &cli->args.values[OPT_MODEL];
     *work = (struct work){.cli = cli, .option = "-m "};
+    buf_init(&work->constraint, 1 << 22);
     *out_go = false;
     bool memory = opt_set(&cli->args, OPT_MEMORY);
     int code = models_folder(cli);
@@ -371,6 +405,9 @@ int work_begin(struct work *work, struct cli *cli, struct buf *text, bool *out_g
     }
     if (code == EXIT_FINE && !memory && text != NULL) {
         code = input_read(cli, text);
+    }
+    if (code == EXIT_FINE) {
+        code = read_constraint(work);
     }
     if (code == EXIT_FINE) {
         code = locate_all(work);
@@ -412,5 +449,6 @@ void work_done(struct work *work) {
     packfile_done(work->specs, work->n);
     base_free(work->member);
     base_free(work->fixed);
+    buf_done(&work->constraint);
     *work = (struct work){.cli = work->cli};
 }

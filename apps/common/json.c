@@ -113,7 +113,7 @@ void json_bytes(struct json *json, const char *text, size_t size) {
 
 void json_text(struct json *json, const char *text) {
     if (text == NULL) {
-        json_null(json);
+        json_nothing(json);
     } else {
         json_bytes(json, text, strlen(text));
     }
@@ -121,7 +121,7 @@ void json_text(struct json *json, const char *text) {
 
 void json_double(struct json *json, double value) {
     if (!isfinite(value)) {
-        json_null(json);
+        json_nothing(json);
         return;
     }
     char text[NUMBER_TEXT];
@@ -148,7 +148,7 @@ void json_bool(struct json *json, bool value) {
     (void)buf_add_text(json->out, value ? "true" : "false");
 }
 
-void json_null(struct json *json) {
+void json_nothing(struct json *json) {
     place(json);
     (void)buf_add_text(json->out, "null");
 }

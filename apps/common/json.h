@@ -33,7 +33,7 @@ void json_double(struct json *json, double value);
 void json_int(struct json *json, int64_t value);
 void json_uint(struct json *json, uint64_t value);
 void json_bool(struct json *json, bool value);
-void json_null(struct json *json);
+void json_nothing(struct json *json);
 /* A value that was written by another writer. */
 void json_raw(struct json *json, const char *text, size_t size);
 

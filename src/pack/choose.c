@@ -19,7 +19,11 @@
 enum {
     TOP_DISPLAY = 64, /* candidates from D */
     TOP_OTHER = 8,    /* from each other member */
-    DEPTH_MOST = 64   /* bytes of a token that are corrected */
+    DEPTH_MOST = 64,  /* bytes of a token that are corrected */
+    /* Under a grammar: bytes tried to list every token that fits, and the likeliest tokens tried
+     * where there are more. */
+    TRIED_BYTES = 2000,
+    TRIED_MOST = 4096
 };
 
 #define UNLIKELY 1e-4
@@ -36,6 +40,7 @@ struct candidate {
 struct choice {
     struct candidate *found; /* [room] */
     struct sample_candidate *sampled;
+    uint32_t *ranks; /* [room] tokens that a grammar allows */
     size_t room;
     size_t n_active;
     size_t *active;                  /* members with lambda > 0 or D, D first */
@@ -61,6 +66,7 @@ enum packllm_status choice_open(struct choice **out, const struct packllm_sessio
     c->room = room;
     c->found = alloc_array(room, sizeof *c->found);
     c->sampled = alloc_array(room, sizeof *c->sampled);
+    c->ranks = alloc_array(s->constraint != NULL ? room : 1, sizeof *c->ranks);
     c->active = alloc_array(n, sizeof *c->active);
     c->lambda = alloc_array(n, sizeof *c->lambda);
     c->views = alloc_array((DEPTH_MOST + 1) * n, cover_view_size());
@@ -70,7 +76,7 @@ enum packllm_status choice_open(struct choice **out, const struct packllm_sessio
     c->token_rows = alloc_array(n, sizeof *c->token_rows);
     if (c->found == NULL || c->sampled == NULL || c->active == NULL || c->lambda == NULL ||
         c->views == NULL || c->logq == NULL || c->rows == NULL || c->along == NULL ||
-        c->token_rows == NULL) {
+        c->token_rows == NULL || c->ranks == NULL) {
         return fail_memory(err, room * sizeof *c->found);
     }
     return PACKLLM_OK;
@@ -82,6 +88,7 @@ void choice_close(struct choice *c) {
     }
     base_free(c->found);
     base_free(c->sampled);
+    base_free(c->ranks);
     base_free(c->active);
     base_free(c->lambda);
     base_free(c->views);
@@ -113,7 +120,8 @@ static void find_active(struct packllm_session *s, bool display_first) {
     }
 }
 
-/* Whether the token's bytes may stand behind the text (valid UTF-8, a character may be open). */
+/* Whether the token's bytes may stand behind the text (valid UTF-8, a character may be open; what a
+ * grammar allows). */
 static bool token_fits(const struct packllm_session *s, const struct vocab_table *table,
                        int32_t id) {
     struct utf8_state state = s->utf8;
@@ -123,7 +131,7 @@ static bool token_fits(const struct packllm_session *s, const struct vocab_table
             return false;
         }
     }
-    return true;
+    return s->constraint == NULL || constraint_fits(s->constraint, bytes, vocab_size(table, id));
 }
 
 /* The `most` ranks of the largest mass, into found[]; ties to the lower rank. A heap with the
@@ -166,6 +174,43 @@ static size_t top_ranks(const struct cover_tokens *row, uint32_t n, size_t most,
         found[i] = (struct candidate){.rank = rank, .logp = p};
     }
     return count;
+}
+
+static int by_mass(const void *left, const void *right) {
+    const struct candidate *a = left;
+    const struct candidate *b = right;
+    return a->logp != b->logp ? (a->logp < b->logp) - (a->logp > b->logp)
+                              : (a->rank > b->rank) - (a->rank < b->rank);
+}
+
+/* top_ranks among the tokens that the grammar allows. Where few are allowed all of them are listed
+ * along the trie (*out_all: found[] has all); else most of the likeliest fit, and are tried first. */
+static size_t top_allowed(struct packllm_session *s, const struct cover_tokens *row, size_t most,
+                          bool *out_all) {
+    struct choice *c = s->choice;
+    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    size_t n = 0, count = 0;
+    *out_all = constraint_list(s->constraint, TRIED_BYTES, c->ranks, &n);
+    for (size_t tried = 8 * most; !*out_all && count < most && tried <= TRIED_MOST; tried *= 8) {
+        count = 0;
+        n = top_ranks(row, tree->n, tried < tree->n ? tried : tree->n, c->found);
+        for (size_t i = 0; i < n; i++) {
+            if (token_fits(s, tree->table, tree->ids[c->found[i].rank])) {
+                c->found[count++] = c->found[i];
+            }
+        }
+    }
+    if (count < most && !*out_all) {
+        *out_all = constraint_list(s->constraint, SIZE_MAX, c->ranks, &n);
+        count = 0;
+    }
+    for (size_t i = 0; *out_all && i < n; i++) {
+        c->found[count++] =
+            (struct candidate){.rank = c->ranks[i], .logp = (double)row->mass[c->ranks[i]]};
+    }
+    qsort(c->found, count, sizeof *c->found, by_mass);
+    *out_all = *out_all && count <= most;
+    return count < most ? count : most;
 }
 
 /* D's tokens that begin what another member would say: the longest that its bytes begin with. */
@@ -369,6 +414,27 @@ static size_t add_asked(const struct packllm_session *s, size_t n) {
     return n;
 }
 
+/* Under a grammar, when D finds every allowed token impossible: one of single bytes, by the pool. */
+static size_t offer_bytes(struct packllm_session *s) {
+    struct choice *c = s->choice;
+    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    float logp[PACKLLM_EVENTS];
+    size_t n = 0;
+    for (size_t k = 0; k < c->n_active; k++) {
+        cover_view_of(s->covers[c->active[k]], view_at(c, s, 0, k));
+    }
+    pool_here(s, 0, logp);
+    for (unsigned b = 0; b < 256; b++) {
+        struct prefix_place place = prefix_root(tree);
+        if (constraint_allows(s->constraint, (uint8_t)b) && prefix_step(tree, &place, (uint8_t)b) &&
+            prefix_ending(tree, &place) > 0) {
+            c->sampled[n++] =
+                (struct sample_candidate){.id = tree->ids[place.low], .logp = (double)logp[b]};
+        }
+    }
+    return n;
+}
+
 /* A mass that a float cannot hold still has a logarithm: nothing is impossible. */
 static double log_mass(const struct cover_tokens *row, uint32_t rank) {
     double mass = (double)row->mass[rank];
@@ -430,9 +496,11 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
         return fail(err, PACKLLM_E_INTERNAL, (int)s->display, "the display member has no row");
     }
     find_active(s, true);
-    bool alone = c->n_active == 1;
-    size_t n = top_ranks(&row, tree->n, how_many(s, tree->n), c->found);
-    if (!alone) {
+    bool alone = c->n_active == 1, all_of_few = false;
+    size_t most_found = how_many(s, tree->n);
+    size_t n = s->constraint != NULL ? top_allowed(s, &row, most_found, &all_of_few)
+                                     : top_ranks(&row, tree->n, most_found, c->found);
+    if (!alone && !all_of_few) {
         /* What D finds that much less likely than its first choice comes back only if another
          * member asks for it. */
         double most = 0.0;
@@ -486,10 +554,20 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
             (struct sample_candidate){.id = tree->ids[c->found[i].rank], .logp = logp + row.log_z};
     }
     double logp_end = log(row.end) + end_delta;
-    if (row.end > 0.0 && s->utf8.need == 0 && !s->params.sampling.ignore_eos) {
+    if (s->constraint != NULL) {
+        enum packllm_status status = constraint_status(s->constraint, err);
+        if (status < 0) {
+            return status;
+        }
+    }
+    if (row.end > 0.0 && (s->constraint == NULL || constraint_may_end(s->constraint)) &&
+        s->utf8.need == 0 && !s->params.sampling.ignore_eos) {
         sum += exp(logp_end);
         c->sampled[n_sampled++] =
             (struct sample_candidate){.id = (int32_t)tree->table->n, .logp = logp_end + row.log_z};
+    }
+    if (n_sampled == 0 && s->constraint != NULL) {
+        n_sampled = offer_bytes(s);
     }
     if (n_sampled == 0) {
         return fail(err, PACKLLM_E_MODEL, (int)s->display,
@@ -533,6 +611,10 @@ enum packllm_status choose_byte(struct packllm_session *s, int32_t *out_id, doub
     for (int e = 0; e < PACKLLM_EVENTS; e++) {
         bool fits = e == PACKLLM_EVENT_END ? s->utf8.need == 0 && !s->params.sampling.ignore_eos
                                            : utf8_may_follow(&s->utf8, (uint8_t)e);
+        if (s->constraint != NULL) {
+            fits = fits && (e == PACKLLM_EVENT_END ? constraint_may_end(s->constraint)
+                                                   : constraint_allows(s->constraint, (uint8_t)e));
+        }
         if (fits) {
             c->sampled[n++] = (struct sample_candidate){.id = e, .logp = (double)logp[e]};
         }

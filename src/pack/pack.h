@@ -75,6 +75,7 @@ struct packllm_session {
     struct packllm_top *top;        /* [params.n_top] */
     size_t n_top;                   /* of the last step */
     struct choice *choice;          /* work space of choose.c */
+    struct constraint *constraint;  /* what a reply may be; NULL: anything */
     struct packllm_why_member *why; /* [n] */
 };
 
@@ -144,6 +145,27 @@ enum packllm_status pack_method(struct packllm_session *s, const char *text, siz
                                 struct score_method *out, struct packllm_error *err);
 /* Reads the members' domain texts, once. E_ARG: a member has none. */
 enum packllm_status pack_domains(struct packllm_pack *pack, struct packllm_error *err);
+
+/* constrain.c: the reply as a text of a grammar. */
+struct constraint;
+/* *out NULL where neither is given. */
+enum packllm_status constraint_open(struct constraint **out, const char *grammar,
+                                    const char *json_schema, struct packllm_error *err);
+void constraint_close(struct constraint *c);
+/* A reply begins, in the tokens of this tree (NULL: in bytes) of the member so named. */
+enum packllm_status constraint_begin(struct constraint *c, const struct prefix_tree *tree,
+                                     const char *member, struct packllm_error *err);
+/* These bytes were chosen. */
+enum packllm_status constraint_take(struct constraint *c, const char *bytes, size_t size,
+                                    struct packllm_error *err);
+/* The error, if looking ahead came upon one. */
+enum packllm_status constraint_status(const struct constraint *c, struct packllm_error *err);
+bool constraint_may_end(const struct constraint *c);
+bool constraint_must_end(const struct constraint *c); /* nothing may follow */
+bool constraint_allows(const struct constraint *c, uint8_t byte);
+bool constraint_fits(struct constraint *c, const uint8_t *bytes, size_t size);
+/* ranks[tree->n]: the tokens that fit, ascending. False: `budget` bytes were tried before all. */
+bool constraint_list(struct constraint *c, size_t budget, uint32_t *ranks, size_t *out_n);
 
 /* choose.c: one symbol of the reply. *out_id: display token (or byte), or -1 for END. */
 struct choice;

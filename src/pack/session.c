@@ -100,6 +100,7 @@ static enum packllm_status copy_arrays(struct packllm_session *s, struct packllm
         }
     }
     s->params.stop = NULL;
+    s->params.grammar = s->params.json_schema = NULL; /* constrain.c has what it needs of them */
     return PACKLLM_OK;
 }
 
@@ -155,6 +156,9 @@ enum packllm_status packllm_session_open(struct packllm_session **out_session,
         status = stopper_open(&s->stopper, (const char *const *)s->stop, s->params.n_stop, err);
     }
     if (status >= 0) {
+        status = constraint_open(&s->constraint, p.grammar, p.json_schema, err);
+    }
+    if (status >= 0) {
         status = choice_open(&s->choice, s, err);
     }
     if (status < 0) {
@@ -177,6 +181,7 @@ void packllm_session_close(struct packllm_session *s) {
         base_free(s->stop[i]);
     }
     choice_close(s->choice);
+    constraint_close(s->constraint);
     sampler_close(s->sampler);
     stopper_close(s->stopper);
     pack_chat_close(s->chat);
@@ -368,6 +373,15 @@ void pack_choose_display(struct packllm_session *s) {
 
 enum packllm_status pack_begin_reply(struct packllm_session *s, const char *text, size_t size,
                                      uint64_t prompt_tokens, struct packllm_error *err) {
+    if (s->constraint != NULL) {
+        bool bytewise = s->params.choose == PACKLLM_CHOOSE_BYTES;
+        enum packllm_status status =
+            constraint_begin(s->constraint, bytewise ? NULL : &s->pack->trees[s->display],
+                             s->pack->members[s->display]->name, err);
+        if (status < 0) {
+            return status;
+        }
+    }
     for (size_t i = 0; i < s->pack->n; i++) {
         pack_count_from_here(s, i);
     }
@@ -498,6 +512,9 @@ static enum packllm_status take(struct packllm_session *s, int32_t id, struct pa
         size = vocab_size(table, id);
     }
     enum packllm_status status = sampler_accept(s->sampler, id, err);
+    if (status >= 0 && s->constraint != NULL) {
+        status = constraint_take(s->constraint, bytes, size, err);
+    }
     if (status < 0) {
         return status;
     }
@@ -516,7 +533,8 @@ static enum packllm_status take(struct packllm_session *s, int32_t id, struct pa
         return close_text(s, PACKLLM_FINISH_STOP, piece);
     }
     if (s->params.max_tokens >= 0 && s->tokens >= (uint64_t)s->params.max_tokens) {
-        return close_text(s, PACKLLM_FINISH_LENGTH, piece);
+        bool whole = s->constraint != NULL && constraint_must_end(s->constraint);
+        return close_text(s, whole ? PACKLLM_FINISH_END : PACKLLM_FINISH_LENGTH, piece);
     }
     release(s, piece);
     return PACKLLM_PIECE;
@@ -542,6 +560,8 @@ enum packllm_status packllm_session_step(struct packllm_session *s, struct packl
     enum packllm_status status = PACKLLM_OK;
     if (s->params.max_tokens == 0) {
         status = close_text(s, PACKLLM_FINISH_LENGTH, &piece);
+    } else if (s->constraint != NULL && constraint_must_end(s->constraint)) {
+        status = close_text(s, PACKLLM_FINISH_END, &piece); /* no model need be asked */
     } else {
         status = pack_advance(s, &why);
         if (status >= 0) {
