@@ -124,7 +124,7 @@ static void completion_logprobs(struct json *json, const struct choice *c, size_
     json_begin_array(json);
     for (size_t i = from; i < to; i++) {
         if (c->pieces[i].first) {
-            json_null(json);
+            json_nothing(json);
         } else {
             json_double(json, c->pieces[i].logprob);
         }
@@ -134,7 +134,7 @@ static void completion_logprobs(struct json *json, const struct choice *c, size_
     json_begin_array(json);
     for (size_t i = from; i < to; i++) {
         if (c->pieces[i].first) {
-            json_null(json);
+            json_nothing(json);
         } else {
             top_dictionary(json, job, &c->pieces[i], &text);
         }
@@ -201,7 +201,7 @@ static void chat_logprobs(struct json *json, const struct choice *c, size_t from
 static void logprobs(struct json *json, const struct choice *c, size_t from, size_t to) {
     json_key(json, "logprobs");
     if (!c->job->ask.logprobs) {
-        json_null(json);
+        json_nothing(json);
     } else if (c->job->ask.kind == ASK_CHAT) {
         chat_logprobs(json, c, from, to);
     } else {

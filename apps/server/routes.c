@@ -274,7 +274,7 @@ static bool get_tokenizer(struct serve *serve, struct http_exchange *x, struct a
     json_key(&json, "bos_token_id");
     json_int(&json, m->start);
     json_key(&json, "chat_template");
-    json_null(&json);
+    json_nothing(&json);
     json_end_object(&json);
     return true;
 }

@@ -272,6 +272,7 @@ static void *run(void *data) {
     for (;;) {
         struct choice *next = NULL;
         (void)pthread_mutex_lock(&s->lock);
+        atomic_store(&s->serve->metrics.value[METRIC_ACTIVE], s->n_active);
         while (s->first == NULL && s->n_active == 0 && !s->stop) {
             (void)pthread_cond_wait(&s->changed, &s->lock);
         }

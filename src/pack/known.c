@@ -2,7 +2,7 @@
  * same steps as a reply's, but for who chooses. */
 #include "pack/pack.h" /* first: it asks for the experimental tier */
 
-#include <string.h>
+#include <math.h>
 
 #include "base/status.h"
 
@@ -11,11 +11,19 @@ static void fill_weights(struct packllm_session *s) {
     for (size_t i = 0; i < s->pack->n; i++) {
         const struct member *m = s->pack->members[i];
         s->member_weights[i] = (struct packllm_member_weight){
-            .name = m->name, .weight = s->lambda[i], .vocabulary = m->table.n};
+            .name = m->name,
+            .weight = s->lambda[i],
+            .bits_per_byte = (double)NAN,
+            .bits_per_byte_model = (double)NAN,
+            .perplexity = (double)NAN,
+            .vocabulary = m->table.n};
     }
     s->weights = (struct packllm_weights){.space = s->in_tokens ? "tokens" : "bytes",
                                           .pool = s->params.pool,
                                           .weigher = PACKLLM_WEIGH_FIXED,
+                                          .bits_per_byte = (double)NAN,
+                                          .objective = (double)NAN,
+                                          .gap = (double)NAN,
                                           .n_members = s->pack->n,
                                           .members = s->member_weights};
 }
