@@ -182,10 +182,8 @@ static enum MHD_Result on_request(void *data, struct MHD_Connection *c, const ch
         buf_init(&x->reply, (size_t)1 << 30);
         buf_init(&x->chunk, CHUNK_ROOM);
         note(http, fd_of(c), x->started);
-        if (!http->config.admit(http->config.data, x)) {
-            x->refused = true;
-            return send_reply(x);
-        }
+        /* A refused body is read and dropped, so that the client comes to read the reply. */
+        x->refused = !http->config.admit(http->config.data, x);
         return MHD_YES;
     }
     if (*upload_size > 0) {

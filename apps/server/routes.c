@@ -608,7 +608,7 @@ static bool run_job(struct serve *serve, struct http_exchange *x, enum ask_kind 
     } else if (job->ask.stream) {
         x->type = "text/event-stream";
         x->more = stream_more;
-        job->last_sent = job->started;
+        job->last_sent = 0; /* whoever waited so long is told at once that we live */
     } else if (kind != ASK_WEIGHTS) {
         reply_job(&x->reply, job);
     }

@@ -19,6 +19,7 @@
 enum {
     TOP_DISPLAY = 64, /* candidates from D */
     TOP_OTHER = 8,    /* from each other member */
+    FORCED = 256,     /* from D, where log pi of a given token is wanted */
     DEPTH_MOST = 64,  /* bytes of a token that are corrected */
     /* Under a grammar: bytes tried to list every token that fits, and the likeliest tokens tried
      * where there are more. */
@@ -311,6 +312,9 @@ static size_t how_many(const struct packllm_session *s, uint32_t all) {
     const struct packllm_sampling *o = &s->params.sampling;
     size_t most = TOP_DISPLAY;
     bool alone = s->choice->n_active == 1;
+    if (s->forced >= 0) {
+        return alone ? most : (all < FORCED ? all : FORCED); /* the number is what is asked for */
+    }
     if (o->temp > 0.0 && o->top_k <= 0) {
         return alone ? all : (all < 256 ? all : 256);
     }
@@ -500,7 +504,7 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
     size_t most_found = how_many(s, tree->n);
     size_t n = s->constraint != NULL ? top_allowed(s, &row, most_found, &all_of_few)
                                      : top_ranks(&row, tree->n, most_found, c->found);
-    if (!alone && !all_of_few) {
+    if (!alone && !all_of_few && s->forced < 0) {
         /* What D finds that much less likely than its first choice comes back only if another
          * member asks for it. */
         double most = 0.0;
@@ -514,7 +518,10 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
                 c->found[likely++] = c->found[i];
             }
         }
-        n = s->first ? likely : add_from_others(s, likely);
+        n = likely;
+    }
+    if (!alone && !all_of_few && !s->first) {
+        n = add_from_others(s, n);
     }
     n = add_asked(s, n);
     qsort(c->found, n, sizeof *c->found, by_rank);
