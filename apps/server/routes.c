@@ -605,6 +605,9 @@ static bool run_job(struct serve *serve, struct http_exchange *x, enum ask_kind 
     bool fine = !(job->finished && job->failed);
     if (!fine) {
         *e = job->error;
+        if (atomic_load(&job->cancelled) && !atomic_load(&serve->stopping) && http_gone(x)) {
+            (void)ask_fail(e, 499, NULL, "the client left"); /* for the log */
+        }
     } else if (job->ask.stream) {
         x->type = "text/event-stream";
         x->more = stream_more;
