@@ -180,8 +180,8 @@ static int write_reply(struct chat *chat, bool *stopped) {
         if (piece.size > 0 && !buf_add(&chat->reply, piece.text, piece.size)) {
             return ui_fail(work->cli, EXIT_WORK, "the reply is too long, or there is no memory");
         }
-        int code = work->cli->json ? EXIT_FINE
-                                   : run_emit(work->cli, piece.text, piece.size, chat->safe);
+        int code =
+            work->cli->json ? EXIT_FINE : run_emit(work->cli, piece.text, piece.size, chat->safe);
         if (code != EXIT_FINE || status == PACKLLM_FINISHED) {
             return code;
         }
@@ -219,8 +219,7 @@ static int answer(struct chat *chat) {
         int end = output_write(work->cli, "\n", 1);
         code = code == EXIT_FINE ? end : code;
     }
-    if (code == EXIT_FINE &&
-        !add_message(chat, "assistant", chat->reply.data, chat->reply.size)) {
+    if (code == EXIT_FINE && !add_message(chat, "assistant", chat->reply.data, chat->reply.size)) {
         code = ui_fail(work->cli, EXIT_WORK, "out of memory");
     }
     return code;
@@ -242,8 +241,9 @@ static void show_weights(struct chat *chat) {
 
 static void show_why(struct chat *chat) {
     if (!chat->work.session_params.why) {
-        ui_line(chat->work.cli, UI_INFO, "/why needs to be asked for at the start: packllm chat "
-                                         "--why");
+        ui_line(chat->work.cli, UI_INFO,
+                "/why needs to be asked for at the start: packllm chat "
+                "--why");
     } else if (chat->why.size == 0 || chat->work.cli->json) {
         ui_line(chat->work.cli, UI_INFO, "there is no reply yet, or it went out as JSON");
     } else {
@@ -268,16 +268,19 @@ static int command(struct chat *chat, const char *line, bool *quit) {
     } else if (strcmp(word, "/why") == 0) {
         show_why(chat);
     } else if (strcmp(word, "/help") == 0) {
-        ui_line(cli, UI_INFO, "/weights  how much each member counts for this reply\n"
-                              "/why      what each member thought of its pieces (--why)\n"
-                              "/reset    begin a new conversation\n"
-                              "/quit     end, as does Ctrl-D; Ctrl-C stops a reply\n"
-                              "//…       a message that begins with a slash");
+        ui_line(cli, UI_INFO,
+                "/weights  how much each member counts for this reply\n"
+                "/why      what each member thought of its pieces (--why)\n"
+                "/reset    begin a new conversation\n"
+                "/quit     end, as does Ctrl-D; Ctrl-C stops a reply\n"
+                "//…       a message that begins with a slash");
     } else if (chat->talks) {
         ui_warn(cli, "there is no %s; /help lists what there is", word);
     } else {
-        return ui_fail(cli, EXIT_USE, "there is no %s; a message that begins with a slash begins "
-                                      "with two", word);
+        return ui_fail(cli, EXIT_USE,
+                       "there is no %s; a message that begins with a slash begins "
+                       "with two",
+                       word);
     }
     return EXIT_FINE;
 }
@@ -320,8 +323,9 @@ static void say_hello(struct chat *chat) {
         }
     }
     if (plain > 0 && plain < n) {
-        ui_warn(work->cli, "chat models and base models in one pack: the base models know no turns, "
-                           "and may pull replies away from what the chat models would say");
+        ui_warn(work->cli,
+                "chat models and base models in one pack: the base models know no turns, "
+                "and may pull replies away from what the chat models would say");
     }
     if (chat->talks && !work->cli->quiet && line.data != NULL) {
         (void)buf_add_text(&line, "; /help lists commands");

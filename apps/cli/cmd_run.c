@@ -119,8 +119,19 @@ static void add_why(struct run *run, const struct packllm_piece *piece) {
 static int read_prompt(struct run *run) {
     struct work *work = run->work;
     struct cli *cli = work->cli;
-    enum packllm_status status =
-        packllm_session_prompt(work->session, run->prompt->data, run->prompt->size, &work->err);
+    enum packllm_status status = PACKLLM_OK;
+    const char *system = opt_text(&cli->args, OPT_SYSTEM_PROMPT);
+    if (system == NULL && !opt_set(&cli->args, OPT_CHAT_TEMPLATE)) {
+        status =
+            packllm_session_prompt(work->session, run->prompt->data, run->prompt->size, &work->err);
+    } else if (memchr(run->prompt->data, '\0', run->prompt->size) != NULL) {
+        return ui_fail(cli, EXIT_WORK, "a message may have no NUL byte; take it out");
+    } else {
+        const struct packllm_message messages[] = {{"system", system}, {"user", run->prompt->data}};
+        bool told = system != NULL;
+        status = packllm_session_chat(work->session, messages + (told ? 0 : 1), told ? 2 : 1,
+                                      &work->err);
+    }
     tty_progress_clear(&cli->progress);
     if (status < 0) {
         return ui_status(cli, status, &work->err);

@@ -48,7 +48,8 @@ static struct args_option options[N_OPTIONS] = {
          .commands = WORK,
          .file = true,
          .help = "a member: a GGUF file or a name in the cache, then ,KEY=VALUE: name, prior, cap, "
-                 "ngl, c, threads, lora=ADAPTER[:SCALE], domain=TEXT (for cbtm), chat-template. Members "
+                 "ngl, c, threads, lora=ADAPTER[:SCALE], domain=TEXT (for cbtm), chat-template. "
+                 "Members "
                  "of one file share its weights. "
                  "Without any: the default pack, fetched on first use"},
     [OPT_PACK] = {.name = "pack",
@@ -200,16 +201,18 @@ static struct args_option options[N_OPTIONS] = {
                            .argument = "TEXT",
                            .type = ARGS_TEXT,
                            .group = PROMPT,
-                           .commands = CHAT,
-                           .help = "the system's message, before all others"},
+                           .commands = RUN,
+                           .help = "the system's message, before all others; in run the text is "
+                                   "then a user's message, and what is written the reply"},
     [OPT_CHAT_TEMPLATE] =
         {.name = "chat-template",
          .argument = "NAME",
          .type = ARGS_TEXT,
          .group = PROMPT,
-         .commands = CHAT,
+         .commands = RUN,
          .help = "how the members write a chat, by llama.cpp's names: chatml, gemma, llama3, …; "
-                 "plain: ### User: and ### Assistant:; else as each model's file says"},
+                 "plain: ### User: and ### Assistant:; else as each model's file says; in run it "
+                 "makes the text a user's message"},
     [OPT_N_PREDICT] =
         {.name = "n-predict",
          .brief = "-n",
@@ -550,7 +553,8 @@ static const struct args_command commands[] = {
          "A line is a message. Each member reads the conversation in its own chat template; "
          "weights come from how well it understands what you wrote, later messages counting more. "
          "Lines that begin with / are commands: /weights, /why (with --why), /reset, /help, /quit; "
-         "// begins a message with a slash. Ctrl-C stops a reply and keeps the conversation, Ctrl-D "
+         "// begins a message with a slash. Ctrl-C stops a reply and keeps the conversation, "
+         "Ctrl-D "
          "ends. From a pipe each line is a message too; with --json each reply is an object.\n\n"
          "Example: packllm chat -sys 'Answer in one sentence.'"},
     {.name = "weigh",

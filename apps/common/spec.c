@@ -16,9 +16,11 @@ static const struct {
     const char *key;
     enum setting setting;
 } settings[] = {
-    {"name", NAME},       {"prior", PRIOR},   {"cap", CAP},   {"ngl", NGL},     {"c", CONTEXT},
-    {"threads", THREADS}, {"domain", DOMAIN}, {"lora", LORA}, {"model", LATER},
-    {"chat-template", TEMPLATE},
+    {"name", NAME},     {"prior", PRIOR},
+    {"cap", CAP},       {"ngl", NGL},
+    {"c", CONTEXT},     {"threads", THREADS},
+    {"domain", DOMAIN}, {"lora", LORA},
+    {"model", LATER},   {"chat-template", TEMPLATE},
 };
 enum { N_SETTINGS = sizeof settings / sizeof settings[0] };
 

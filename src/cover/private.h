@@ -87,8 +87,8 @@ struct cover {
 
     char *text; /* the member's text: with the space that a space_prefix vocabulary puts first */
     size_t size, room;
-    size_t lead;  /* 1 with that space */
-    size_t known; /* bytes set by cover_sync: slices reach to here */
+    size_t lead;     /* 1 with that space */
+    size_t known;    /* bytes set by cover_sync: slices reach to here */
     int32_t *prefix; /* [n_prefix] tokens that the text stands behind */
     uint32_t n_prefix;
     size_t line_ends; /* byte of the member's text from which rows are bent, or SIZE_MAX */

@@ -120,9 +120,12 @@ enum packllm_status fuse_block_init(struct fuse_block *block, enum packllm_pool 
                                     const uint16_t *event, const double *prior, const double *cap,
                                     struct packllm_error *err) {
     assert(n_members >= 1 && n_bytes >= 1 && n_members <= 4096);
-    *block = (struct fuse_block){
-        .n_members = n_members, .n_bytes = n_bytes, .logq = logq, .event = event, .pool = pool,
-        .count = (double)n_bytes};
+    *block = (struct fuse_block){.n_members = n_members,
+                                 .n_bytes = n_bytes,
+                                 .logq = logq,
+                                 .event = event,
+                                 .pool = pool,
+                                 .count = (double)n_bytes};
     enum packllm_status status = check_values(block, err);
     if (status != PACKLLM_OK) {
         return status;

@@ -172,8 +172,7 @@ static enum packllm_status cut(struct member *m, const struct packllm_message *m
         }
         at = high + right;
     }
-    return status < 0 ? status
-                      : add_words(m, chat, rendered->data + at, rendered->size - at, err);
+    return status < 0 ? status : add_words(m, chat, rendered->data + at, rendered->size - at, err);
 }
 
 static enum packllm_status write_template(struct member *m, const struct packllm_message *messages,

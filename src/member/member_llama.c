@@ -830,10 +830,9 @@ static enum packllm_status refuse_template(const struct llama_member *m, const c
     for (int32_t i = 0; i < n; i++) {
         (void)buf_printf(&list, "%s, ", names[i]);
     }
-    enum packllm_status s =
-        fail(err, PACKLLM_E_ARG, m->base.index,
-             "member '%s': there is no chat template '%s'; there are %splain", m->base.name, name,
-             list.data != NULL ? list.data : "");
+    enum packllm_status s = fail(err, PACKLLM_E_ARG, m->base.index,
+                                 "member '%s': there is no chat template '%s'; there are %splain",
+                                 m->base.name, name, list.data != NULL ? list.data : "");
     buf_done(&list);
     return s;
 }
@@ -871,7 +870,8 @@ static enum packllm_status choose_template(struct llama_member *m, const char *w
     }
     struct buf text;
     buf_init(&text, 1024);
-    (void)buf_printf(&text, "member '%s' %s: chats are written for it in the plain form, \"### User:\"",
+    (void)buf_printf(&text,
+                     "member '%s' %s: chats are written for it in the plain form, \"### User:\"",
                      m->base.name, why);
     m->base.chat_warning = text.data != NULL ? alloc_text(text.data, text.size) : NULL;
     buf_done(&text);

@@ -381,8 +381,8 @@ enum packllm_status packllm_session_chat(struct packllm_session *s,
     }
     pack_choose_display(s);
     for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
-        bool speaks = s->lambda[i] != 0.0 ||
-                      (s->params.choose == PACKLLM_CHOOSE_TOKENS && i == s->display);
+        bool speaks =
+            s->lambda[i] != 0.0 || (s->params.choose == PACKLLM_CHOOSE_TOKENS && i == s->display);
         status = speaks ? pack_chat_stand(s, i, err) : status;
     }
     if (status >= 0) {

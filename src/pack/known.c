@@ -10,13 +10,12 @@
 static void fill_weights(struct packllm_session *s) {
     for (size_t i = 0; i < s->pack->n; i++) {
         const struct member *m = s->pack->members[i];
-        s->member_weights[i] = (struct packllm_member_weight){
-            .name = m->name,
-            .weight = s->lambda[i],
-            .bits_per_byte = (double)NAN,
-            .bits_per_byte_model = (double)NAN,
-            .perplexity = (double)NAN,
-            .vocabulary = m->table.n};
+        s->member_weights[i] = (struct packllm_member_weight){.name = m->name,
+                                                              .weight = s->lambda[i],
+                                                              .bits_per_byte = (double)NAN,
+                                                              .bits_per_byte_model = (double)NAN,
+                                                              .perplexity = (double)NAN,
+                                                              .vocabulary = m->table.n};
     }
     s->weights = (struct packllm_weights){.space = s->in_tokens ? "tokens" : "bytes",
                                           .pool = s->params.pool,

@@ -51,8 +51,8 @@ struct packllm_session {
     size_t display; /* member whose tokens are chosen among */
     struct sampler *sampler;
     struct stopper *stopper;
-    bool stops_more; /* it has a string beside the session's */
-    struct chat *chat; /* the conversation, or NULL: the timeline began with a text */
+    bool stops_more;        /* it has a string beside the session's */
+    struct chat *chat;      /* the conversation, or NULL: the timeline began with a text */
     struct buf prompt;      /* the text that the timeline began with */
     struct buf text;        /* what was generated, held text included */
     size_t emitted;         /* bytes of it given out */

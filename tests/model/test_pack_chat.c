@@ -89,9 +89,10 @@ static void compare(struct world *w, const struct packllm_message *messages, siz
 }
 
 static void converse(const char *path, const char *chat, int steps) {
-    const struct packllm_message messages[] = {
-        {"system", "You tell short stories."}, {"user", "Tell me of a dog."},
-        {"assistant", "The dog ran to the park."}, {"user", "Then what did Lily say?"}};
+    const struct packllm_message messages[] = {{"system", "You tell short stories."},
+                                               {"user", "Tell me of a dog."},
+                                               {"assistant", "The dog ran to the park."},
+                                               {"user", "Then what did Lily say?"}};
     struct world w;
     world_open(&w, path, chat, steps);
     compare(&w, messages, 2, steps);
@@ -144,8 +145,8 @@ static void test_the_message_is_scored_in_its_template(void **state) {
     (void)render(&w, &hello, 1, false, rendered);
     char *at = strstr(rendered, hello.content);
     assert_non_null(at);
-    int32_t head = llama_tokenize(w.o.vocab, rendered, (int32_t)(at - rendered), tokens, ROOM, true,
-                                  true);
+    int32_t head =
+        llama_tokenize(w.o.vocab, rendered, (int32_t)(at - rendered), tokens, ROOM, true, true);
     int32_t all =
         llama_tokenize(w.o.vocab, rendered, (int32_t)(at - rendered + (long)strlen(hello.content)),
                        tokens, ROOM, true, true);
@@ -185,7 +186,8 @@ static void inject(const char *name, const char *chat, const char *content, cons
     for (size_t i = 0; i < n; i++) {
         expected += count(&w, rest[i], true);
     }
-    assert_true(count(&w, content, true) < count(&w, content, false)); /* it could be more than text */
+    assert_true(count(&w, content, true) <
+                count(&w, content, false)); /* it could be more than text */
     assert_int_equal(stats.prompt_tokens, expected);
     world_close(&w);
 }
@@ -227,10 +229,10 @@ static void test_templates_that_are_not_there(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tiny_models), cmocka_unit_test(test_default_models),
-        cmocka_unit_test(test_the_message_is_scored_in_its_template),
-        cmocka_unit_test(test_control_tokens_of_a_user_are_text),
-        cmocka_unit_test(test_templates_that_are_not_there)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_tiny_models),
+                                       cmocka_unit_test(test_default_models),
+                                       cmocka_unit_test(test_the_message_is_scored_in_its_template),
+                                       cmocka_unit_test(test_control_tokens_of_a_user_are_text),
+                                       cmocka_unit_test(test_templates_that_are_not_there)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

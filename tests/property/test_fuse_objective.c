@@ -253,12 +253,65 @@ static void numbering_and_doubling(void **state) {
     }
 }
 
+/* Goal: a byte that counts k times is a byte that stands there k times; all counting the same, be it
+ * a half, changes nothing but by rounding. */
+static void bytes_that_count_more(void **state) {
+    (void)state;
+    for (uint64_t seed = check_first_seed(), end = seed + 500; seed < end; seed++) {
+        uint64_t s = seed;
+        size_t n = 1 + rng_next(&s) % MOST, total = 0;
+        enum packllm_pool pool = rng_next(&s) % 2 == 0 ? PACKLLM_POOL_LINEAR : PACKLLM_POOL_LOG;
+        struct rows rows, longer;
+        struct fuse_block block, repeated;
+        double lambda[MOST], weight[6], half[6], nll[2][MOST];
+        size_t n_bytes = 1 + rng_next(&s) % 6;
+        rows_open(&rows, n, n_bytes, seed);
+        rows_lambda(n, &s, lambda);
+        for (size_t t = 0; t < n_bytes; t++) {
+            weight[t] = (double)(1 + rng_next(&s) % 3);
+            half[t] = 0.5;
+            total += (size_t)weight[t];
+        }
+        rows_open(&longer, n, total, seed);
+        for (size_t t = 0, k = 0; t < n_bytes; t++) {
+            for (size_t again = 0; again < (size_t)weight[t]; again++, k++) {
+                longer.event[k] = rows.event[t];
+                for (size_t i = 0; i < n; i++) {
+                    memcpy(longer.logq[i] + k * N, rows.logq[i] + t * N, N * sizeof(float));
+                }
+            }
+        }
+        init(&block, pool, &rows);
+        init(&repeated, pool, &longer);
+        double plain = at(&block, lambda).f;
+        fuse_block_weigh(&block, half);
+        CHECK_CASE(seed, fabs(at(&block, lambda).f - plain) < 1e-13 * (1 + plain), "halves");
+        fuse_block_weigh(&block, weight);
+        struct derivatives a = at(&block, lambda), b = at(&repeated, lambda);
+        CHECK_CASE(seed, fabs(a.f - b.f) < 1e-12 * (1 + b.f), "f %.17g %.17g", a.f, b.f);
+        fuse_member_nll(&block, nll[0]);
+        fuse_member_nll(&repeated, nll[1]);
+        for (size_t i = 0; i < n; i++) {
+            CHECK_CASE(seed, fabs(nll[0][i] - nll[1][i]) < 1e-12 * (1 + nll[1][i]), "nll");
+            CHECK_CASE(seed, fabs(a.g[i] - b.g[i]) < 1e-11 * (1 + fabs(b.g[i])), "g[%zu]", i);
+            for (size_t j = 0; j < n; j++) {
+                double h = b.H[i * n + j];
+                CHECK_CASE(seed, fabs(a.H[i * n + j] - h) < 1e-10 * (1 + fabs(h)), "H[%zu,%zu]", i,
+                           j);
+            }
+        }
+        fuse_block_done(&block);
+        fuse_block_done(&repeated);
+        rows_close(&rows);
+        rows_close(&longer);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(right_to_long_doubles),
-        cmocka_unit_test(central_differences),
-        cmocka_unit_test(pools_and_jensen),
-        cmocka_unit_test(numbering_and_doubling),
+        cmocka_unit_test(right_to_long_doubles), cmocka_unit_test(central_differences),
+        cmocka_unit_test(pools_and_jensen),      cmocka_unit_test(numbering_and_doubling),
+        cmocka_unit_test(bytes_that_count_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
