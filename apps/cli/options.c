@@ -210,7 +210,7 @@ static struct args_option options[N_OPTIONS] = {
          .type = ARGS_TEXT,
          .group = PROMPT,
          .commands = RUN,
-         .help = "how the members write a chat, by llama.cpp's names: chatml, gemma, llama3, …; "
+         .help = "how the members write a chat, by llama.cpp's names: chatml, gemma, llama3, ...; "
                  "plain: ### User: and ### Assistant:; else as each model's file says; in run it "
                  "makes the text a user's message"},
     [OPT_N_PREDICT] =

@@ -127,8 +127,7 @@ class Wrong(Program):
 
     def test_later_options_say_so(self):
         for option in ("-hf", "--hf-repo", "--rpc", "--align=mined", "--feed", "--reference",
-                       "--logit-bias", "--grammar-file",
-                       "--json-schema", "--logprobs=3", "--draft"):
+                       "--logit-bias", "--logprobs=3", "--draft"):
             self.bad(2, "run", option, says="%s is not in this version yet" % option.split("=")[0])
         for option, value in (("--isolate", "on"),):
             self.bad(2, "weigh", option, value, says="%s %s is not in this version yet" % (option, value))
