@@ -1,8 +1,7 @@
 # Tests.cmake - finds the tests by their names and gives each the include path of the room it is about.
 #   tests/unit/test_<room>_<noun>.c, tests/property/...   cmocka; labels unit, property
 #   tests/model/test_<room>_<noun>.c                      tiny real models; label model; may include llama.h
-#   tests/cli/test_*.py, tests/pack/test_*.py             python3 with unittest; labels cli, pack
-#   tests/server/test_*.py                                the same; label server
+#   tests/cli/, tests/server/, tests/pack/test_*.py       python3 with unittest; labels cli, server, pack
 #   tests/golden/test_*.c, test_*.py                      against recorded results; label golden
 #   tests/fuzz/fuzz_*.c                                   libFuzzer targets, or a replay of their corpus; label fuzz
 #   tests/install/run.sh                                  label install

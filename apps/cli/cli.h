@@ -152,6 +152,7 @@ int cmd_models(struct cli *cli);
 int cmd_bench(struct cli *cli);
 int cmd_align(struct cli *cli);
 int cmd_eval(struct cli *cli);
+int cmd_serve(struct cli *cli);
 int cmd_help(struct cli *cli);
 int cmd_version(struct cli *cli);
 int cmd_completion(struct cli *cli);

@@ -15,11 +15,12 @@ enum {
     VERSION = 64,
     COMPLETION = 128,
     ALIGN = 256,
+    SERVE = 2048,
     CHAT = 512,
     RUN = COMPLETE | CHAT, /* what writes */
     EVAL = 1024,
     TEXT = RUN | WEIGH | SCORE,
-    WORK = TEXT | BENCH,
+    WORK = TEXT | BENCH | SERVE,
     ALL = WORK | EVAL | ALIGN | MODELS | HELP | VERSION | COMPLETION
 };
 
@@ -31,6 +32,7 @@ static const char SCORING[] = "Scoring";
 static const char ASKING[] = "Asking";
 static const char MEASURING[] = "Measuring";
 static const char MAPPING[] = "Mapping (with --space tokens, of members that share no vocabulary)";
+static const char SERVING[] = "Serving";
 static const char OUTPUT[] = "Output";
 
 #define LATER(wide, narrow, kinds)                                                                 \
@@ -226,7 +228,7 @@ static struct args_option options[N_OPTIONS] = {
                     .argument = "TEXT",
                     .type = ARGS_TEXT,
                     .group = PROMPT,
-                    .commands = WORK & ~CHAT,
+                    .commands = WORK & ~(CHAT | SERVE),
                     .help = "the text"},
     [OPT_FILE] =
         {.name = "file",
@@ -234,7 +236,7 @@ static struct args_option options[N_OPTIONS] = {
          .argument = "FILE",
          .type = ARGS_TEXT,
          .group = PROMPT,
-         .commands = WORK & ~CHAT,
+         .commands = WORK & ~(CHAT | SERVE),
          .file = true,
          .help = "the text from a file, every byte of it, at most 64 MiB; - reads stdin, as does "
                  "a pipe without -p and -f"},
@@ -252,10 +254,9 @@ static struct args_option options[N_OPTIONS] = {
          .type = ARGS_TEXT,
          .group = PROMPT,
          .commands = RUN,
-         .help =
-             "how the members write a chat, by llama.cpp's names: chatml, gemma, llama3 and so on; "
-             "plain: ### User: and ### Assistant:; else as each model's file says; in run it "
-             "makes the text a user's message"},
+         .help = "how the members write a chat, by llama.cpp's names: chatml, gemma, llama3, ...; "
+                 "plain: ### User: and ### Assistant:; else as each model's file says; in run it "
+                 "makes the text a user's message"},
     [OPT_N_PREDICT] =
         {.name = "n-predict",
          .brief = "-n",
@@ -350,8 +351,8 @@ static struct args_option options[N_OPTIONS] = {
          .argument = "NAME",
          .type = ARGS_TEXT,
          .group = SAMPLING,
-         .commands =
-             RUN | BENCH,
+         .commands = RUN |
+                     BENCH | SERVE,
          .help = "display member: the member, by name or number from 0, among whose tokens is "
                  "chosen; else the one of the largest weight"},
     [OPT_CHOOSE] = {.name = "choose",
@@ -557,6 +558,64 @@ static struct args_option options[N_OPTIONS] = {
                    .group = MAPPING,
                    .commands = ALIGN,
                    .help = "show the N pairs of the largest distance"},
+    [OPT_HOST] = {.name = "host",
+                  .argument = "ADDRESS",
+                  .type = ARGS_TEXT,
+                  .initial = "127.0.0.1",
+                  .group = SERVING,
+                  .commands = SERVE,
+                  .help = "address to listen on; one that others can reach needs a key"},
+    [OPT_PORT] = {.name = "port",
+                  .argument = "N",
+                  .type = ARGS_INT,
+                  .maximum = 65535,
+                  .initial = "8080",
+                  .group = SERVING,
+                  .commands = SERVE,
+                  .help = "port to listen on; 0: one that is free"},
+    [OPT_API_KEY] = {.name = "api-key",
+                     .argument = "KEY",
+                     .type = ARGS_TEXT,
+                     .group = SERVING,
+                     .commands = SERVE,
+                     .help =
+                         "clients must send it; better in the environment or a file, where other "
+                         "users do not see it"},
+    [OPT_API_KEY_FILE] = {.name = "api-key-file",
+                          .argument = "FILE",
+                          .type = ARGS_TEXT,
+                          .group = SERVING,
+                          .commands = SERVE,
+                          .file = true,
+                          .help = "a file with the key, which only its owner may read"},
+    [OPT_PARALLEL] = {.name = "parallel",
+                      .argument = "N",
+                      .type = ARGS_INT,
+                      .minimum = 1,
+                      .maximum = 256,
+                      .initial = "4",
+                      .group = SERVING,
+                      .commands = SERVE,
+                      .help = "replies written at once; each takes the members' contexts"},
+    [OPT_QUEUE] = {.name = "queue",
+                   .argument = "N",
+                   .type = ARGS_INT,
+                   .minimum = 1,
+                   .maximum = 1024,
+                   .initial = "64",
+                   .group = SERVING,
+                   .commands = SERVE,
+                   .help = "requests that may wait for their turn; more are told to try again"},
+    [OPT_TIMEOUT] = {.name = "timeout",
+                     .argument = "S",
+                     .type = ARGS_INT,
+                     .minimum = 1,
+                     .maximum = 3600,
+                     .initial = "30",
+                     .group = SERVING,
+                     .commands = SERVE,
+                     .help =
+                         "seconds for a request to come whole, and for a client to go on reading"},
     [OPT_MAN] = {.name = "man",
                  .type = ARGS_FLAG,
                  .group = OUTPUT,
@@ -565,7 +624,7 @@ static struct args_option options[N_OPTIONS] = {
     [OPT_JSON] = {.name = "json",
                   .type = ARGS_FLAG,
                   .group = OUTPUT,
-                  .commands = WORK | ALIGN | MODELS | VERSION | EVAL,
+                  .commands = TEXT | BENCH | SERVE | ALIGN | MODELS | VERSION | EVAL,
                   .help = "print one JSON object"},
     [OPT_ECHO] = {.name = "echo",
                   .type = ARGS_FLAG,
@@ -673,11 +732,17 @@ static const struct args_command commands[] = {
          "gold option after a softmax over losses per byte, nats. Differences are to the best "
          "member on these questions, with a paired bootstrap interval.\n\nExample: packllm eval "
          "copa.jsonl --methods all --limit 100 --results copa.db"},
+    {.name = "serve",
+     .operands = "",
+     .bit = SERVE,
+     .summary = "Serve the pack to OpenAI-compatible clients.",
+     .details = "The pack and each member alone are models. Routes, clients and security: "
+                "docs/server.md.\n\nExample: packllm serve --port 8080"},
     {.name = "help",
      .operands = "[COMMAND]",
      .max_operands = 1,
      .bit = HELP,
-     .words = "run|chat|weigh|score|models|bench|align|eval|help|version|completion",
+     .words = "run|chat|weigh|score|models|bench|align|eval|serve|help|version|completion",
      .summary = "Tell about a command."},
     {.name = "version", .operands = "", .bit = VERSION, .summary = "Print the version."},
     {.name = "completion",
@@ -687,7 +752,6 @@ static const struct args_command commands[] = {
      .words = "bash",
      .summary = "Print a completion script for bash.",
      .details = "Example: eval \"$(packllm completion bash)\""},
-    {.name = "serve", .operands = "", .summary = "", .later = true},
 };
 
 static const struct args_table table = {

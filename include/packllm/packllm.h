@@ -237,6 +237,11 @@ struct packllm_sampling {
     bool ignore_eos;          /* the end is never chosen */
 };
 
+struct packllm_bias {
+    int32_t token; /* one that ends texts stands for the end */
+    double bias;   /* added to log pi before anything else; -INFINITY: never */
+};
+
 struct packllm_session_params {
     enum packllm_space space;
     enum packllm_pool pool;
@@ -265,6 +270,9 @@ struct packllm_session_params {
      * NULL: anything. E_ARG: it does not parse, is too large, or no text satisfies it. Copied. */
     const char *grammar;     /* GBNF, the language of llama.cpp's grammars */
     const char *json_schema; /* JSON Schema, the part of it that is supported */
+    size_t n_top;            /* keep what packllm_session_top tells: so many tokens; 0..64 */
+    const struct packllm_bias *bias; /* [n_bias] of display tokens; copied */
+    size_t n_bias;
     /* Called while a prompt is evaluated: member, share 0..1. May be NULL. */
     void (*progress)(void *data, int member, double share);
     void *progress_data;
@@ -505,6 +513,58 @@ PACKLLM_API enum packllm_status packllm_bench_plain(struct packllm_pack *pack, s
                                                     size_t context_bytes, double *out_seconds,
                                                     uint64_t *out_tokens,
                                                     struct packllm_error *err);
+
+/* Some members of a pack as a pack of their own: models and vocabularies are the pack's, which must be
+ * closed after it. members[n]: indices, ascending. */
+PACKLLM_API enum packllm_status packllm_pack_view(struct packllm_pack **out_view,
+                                                  struct packllm_pack *pack, const size_t *members,
+                                                  size_t n, struct packllm_error *err);
+
+/* A member's tokens. Any thread may ask, also while sessions run. */
+enum packllm_token_kind { PACKLLM_TOKEN_TEXT, PACKLLM_TOKEN_END, PACKLLM_TOKEN_CONTROL };
+struct packllm_token {
+    enum packllm_token_kind kind;
+    const char *bytes; /* [size], no NUL behind them; none but for text */
+    size_t size;
+};
+PACKLLM_API enum packllm_status packllm_pack_token(const struct packllm_pack *pack, size_t member,
+                                                   int32_t id, struct packllm_token *out_token);
+/* The first token of every text (-1: none), the lowest that ends one (-1: none), and whether the
+ * member puts a space before a text. */
+PACKLLM_API enum packllm_status packllm_pack_ends(const struct packllm_pack *pack, size_t member,
+                                                  int32_t *out_start, int32_t *out_end,
+                                                  bool *out_space);
+/* Canonical tokens of text into out[cap], the start not among them. E_ARG: cap is too small (size + 16
+ * is enough). */
+PACKLLM_API enum packllm_status packllm_pack_tokenize(const struct packllm_pack *pack,
+                                                      size_t member, const char *text, size_t size,
+                                                      int32_t *out, size_t cap, size_t *out_n,
+                                                      struct packllm_error *err);
+
+/* A text that is given token by token: begin sets the timeline to an empty text with the weights
+ * given [n_members] (normalised), force puts a token of the display member behind it and tells its
+ * log pi, as if the session had chosen it; reweigh gives other weights for what follows. Steps may
+ * follow, also right after begin. Where the display member puts a space before a text, the first
+ * token of a text is its own alone: its log pi is the display member's. params.choose must be
+ * tokens. E_TEXT: the token is no text, or its bytes cannot stand there. */
+PACKLLM_API enum packllm_status packllm_session_begin(struct packllm_session *session,
+                                                      const double *weights, size_t n,
+                                                      struct packllm_error *err);
+PACKLLM_API enum packllm_status packllm_session_reweigh(struct packllm_session *session,
+                                                        const double *weights, size_t n,
+                                                        struct packllm_error *err);
+PACKLLM_API enum packllm_status packllm_session_force(struct packllm_session *session,
+                                                      int32_t token,
+                                                      struct packllm_piece *out_piece,
+                                                      struct packllm_error *err);
+/* The likeliest tokens of the last step (params.n_top), best first. The pointer lives until the next. */
+struct packllm_top {
+    int32_t token; /* -1: the end */
+    double logprob;
+};
+PACKLLM_API enum packllm_status packllm_session_top(const struct packllm_session *session,
+                                                    const struct packllm_top **out_top,
+                                                    size_t *out_n);
 
 /* How two vocabularies meet: for every token of a reference the member's token that stands for it
  * (docs/math.md, "Vocabulary maps"). Of the files only the vocabularies are loaded. */

@@ -360,6 +360,25 @@ enum packllm_status cover_walk_from(struct cover *c, size_t from, cover_visit_fn
     return status;
 }
 
+enum packllm_status cover_begin(struct cover *c, bool tokens, struct packllm_error *err) {
+    cover_forget(c);
+    enum packllm_status status = cover_reserve(c, c->lead, err);
+    struct cover_node *node = status >= 0 ? node_get(c, NULL, c->member->start, 0, err) : NULL;
+    if (node == NULL) {
+        return status < 0 ? status : PACKLLM_E_MEMORY;
+    }
+    c->root = node;
+    node->valid = NODE_VALID;
+    status = node_revive(c, node, err);
+    if (status < 0) {
+        return status;
+    }
+    memset(c->count, 0, sizeof c->count);
+    c->n_counted = 0.0;
+    front_start(c, &c->front, node);
+    return !tokens && c->lead > 0 ? cover_extend(c, " ", 1, false, err) : PACKLLM_OK;
+}
+
 enum packllm_status cover_extend(struct cover *c, const char *bytes, size_t size, bool eager,
                                  struct packllm_error *err) {
     enum packllm_status status = cover_reserve(c, c->size + size, err);

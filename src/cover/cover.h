@@ -92,6 +92,9 @@ enum packllm_status cover_walk(struct cover *cover, cover_visit_fn visit, void *
 enum packllm_status cover_walk_from(struct cover *cover, size_t from, cover_visit_fn visit,
                                     void *data, struct packllm_error *err);
 
+/* An empty text, its first row evaluated: cover_append (tokens true: also the space that the
+ * vocabulary puts first is the caller's) or cover_extend may follow. */
+enum packllm_status cover_begin(struct cover *cover, bool tokens, struct packllm_error *err);
 /* Writes bytes behind the text. eager: ends are opened byte by byte; else only once all the bytes
  * stand (they are known), which costs fewer forwards. */
 enum packllm_status cover_extend(struct cover *cover, const char *bytes, size_t size, bool eager,

@@ -19,6 +19,7 @@
 enum {
     TOP_DISPLAY = 64, /* candidates from D */
     TOP_OTHER = 8,    /* from each other member */
+    FORCED = 256,     /* from D, where log pi of a given token is wanted */
     DEPTH_MOST = 64,  /* bytes of a token that are corrected */
     /* Under a grammar: bytes tried to list every token that fits, and the likeliest tokens tried
      * where there are more. */
@@ -28,7 +29,8 @@ enum {
 
 #define UNLIKELY 1e-4
 #define UNLIKELY_GREEDY 1e-3 /* only the first matters */
-#define LEAST_P 1e-30        /* as in fuse/tokens.c: nothing is impossible */
+#define LEAST_MASS 1e-45
+#define LEAST_P 1e-30 /* as in fuse/tokens.c: nothing is impossible */
 
 struct candidate {
     uint32_t rank; /* in D's tree: sorted ranks are sorted bytes */
@@ -324,6 +326,9 @@ static size_t how_many(const struct packllm_session *s, uint32_t all) {
     const struct packllm_sampling *o = &s->params.sampling;
     size_t most = TOP_DISPLAY;
     bool alone = s->choice->n_active == 1;
+    if (s->forced >= 0) {
+        return alone ? most : (all < FORCED ? all : FORCED); /* the number is what is asked for */
+    }
     if (o->temp > 0.0 && o->top_k <= 0) {
         return alone ? all : (all < 256 ? all : 256);
     }
@@ -426,6 +431,24 @@ static void record_why_mapped(struct packllm_session *s, int32_t id, bool end) {
     }
 }
 
+/* What must be among the candidates: a token that is given, and those with a bias. */
+static size_t add_asked(const struct packllm_session *s, size_t n) {
+    struct choice *c = s->choice;
+    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    for (size_t i = 0; i < s->params.n_bias && n < c->room - 2; i++) {
+        int32_t token = s->bias[i].token;
+        if (token >= 0 && (uint32_t)token < tree->table->n && vocab_is_text(tree->table, token)) {
+            c->found[n++] = (struct candidate){.rank = tree->rank[token]};
+        }
+    }
+    if (s->forced >= 0) {
+        /* The row's candidates are distinct, so that one of them may give way where all are there. */
+        n = n < c->room - 1 ? n : c->room - 2;
+        c->found[n++] = (struct candidate){.rank = tree->rank[s->forced]};
+    }
+    return n;
+}
+
 /* Under a grammar, when D finds every allowed token impossible: one of single bytes, by the pool. */
 static size_t offer_bytes(struct packllm_session *s) {
     struct choice *c = s->choice;
@@ -447,6 +470,58 @@ static size_t offer_bytes(struct packllm_session *s) {
     return n;
 }
 
+/* A mass that a float cannot hold still has a logarithm: nothing is impossible. */
+static double log_mass(const struct cover_tokens *row, uint32_t rank) {
+    double mass = (double)row->mass[rank];
+    return log(mass > 0.0 ? mass : LEAST_MASS);
+}
+
+/* The n_top likeliest by log pi, before the sampling chain; ties to the lowest id, the end last. */
+static void record_top(struct packllm_session *s, const struct cover_tokens *row, size_t kept,
+                       double logp_end, double log_normaliser) {
+    const struct choice *c = s->choice;
+    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    bool may_end = row->end > 0.0 && s->utf8.need == 0 && !s->params.sampling.ignore_eos;
+    s->n_top = 0;
+    for (size_t i = 0; i < kept + (may_end ? 1 : 0) && s->params.n_top > 0; i++) {
+        bool end = i == kept;
+        struct packllm_top one = {
+            .token = end ? -1 : tree->ids[c->found[i].rank],
+            .logprob = (end ? logp_end : log_mass(row, c->found[i].rank) + c->found[i].delta) -
+                       log_normaliser};
+        size_t at = s->n_top;
+        while (at > 0 && (s->top[at - 1].logprob < one.logprob ||
+                          (s->top[at - 1].logprob <= one.logprob && one.token >= 0 &&
+                           s->top[at - 1].token > one.token))) {
+            at--;
+        }
+        if (at >= s->params.n_top) {
+            continue;
+        }
+        s->n_top += s->n_top < s->params.n_top ? 1 : 0;
+        for (size_t k = s->n_top - 1; k > at; k--) {
+            s->top[k] = s->top[k - 1];
+        }
+        s->top[at] = one;
+    }
+}
+
+enum packllm_status choice_bias(struct packllm_session *s, struct packllm_error *err) {
+    const struct vocab_table *table = &s->pack->members[s->display]->table;
+    enum packllm_status status = PACKLLM_OK;
+    for (size_t i = 0; i < s->params.n_bias && status >= 0; i++) {
+        int32_t token = s->bias[i].token;
+        if (token < 0 || (uint32_t)token >= table->n) {
+            return fail(err, PACKLLM_E_ARG, (int)s->display,
+                        "a bias for token %d: member '%s' has tokens 0 to %u", (int)token,
+                        s->pack->members[s->display]->name, (unsigned)table->n - 1);
+        }
+        bool end = table->kind[token] == VOCAB_END;
+        status = sampler_bias(s->sampler, end ? (int32_t)table->n : token, s->bias[i].bias, err);
+    }
+    return status;
+}
+
 enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, double *out_logprob,
                                  struct packllm_error *err) {
     struct choice *c = s->choice;
@@ -466,7 +541,7 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
     size_t most_found = how_many(s, tree->n);
     size_t n = s->constraint != NULL ? top_allowed(s, &row, most_found, &all_of_few)
                                      : top_ranks(&row, tree->n, most_found, c->found);
-    if (!alone && !all_of_few) {
+    if (!alone && !all_of_few && s->forced < 0) {
         /* What D finds that much less likely than its first choice comes back only if another
          * member asks for it. */
         double most = 0.0;
@@ -480,8 +555,12 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
                 c->found[likely++] = c->found[i];
             }
         }
-        n = s->mapped.on ? add_mapped(s, likely) : add_from_others(s, likely);
+        n = likely;
     }
+    if (!alone && !all_of_few && !s->first) {
+        n = s->mapped.on ? add_mapped(s, n) : add_from_others(s, n);
+    }
+    n = add_asked(s, n);
     qsort(c->found, n, sizeof *c->found, by_rank);
     size_t kept = 0;
     double end_delta = 0.0, inside = row.end;
@@ -491,13 +570,17 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
         if (!repeated) {
             inside += (double)row.mass[rank];
         }
-        if (!repeated && row.mass[rank] > 0.0F && token_fits(s, tree->table, tree->ids[rank])) {
+        bool forced = tree->ids[rank] == s->forced;
+        if (!repeated && (row.mass[rank] > 0.0F || forced) &&
+            token_fits(s, tree->table, tree->ids[rank])) {
             c->found[kept++] = (struct candidate){.rank = rank};
         }
     }
-    if (!alone && s->in_tokens) {
+    if (alone || s->first) {
+        end_delta = 0.0; /* the display member's own */
+    } else if (s->in_tokens) {
         correct_in_tokens(s, kept, &end_delta);
-    } else if (!alone) {
+    } else {
         for (size_t k = 0; k < c->n_active; k++) {
             cover_view_of(s->covers[c->active[k]], view_at(c, s, 0, k));
         }
@@ -506,7 +589,7 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
     double sum = 0.0;
     size_t n_sampled = 0;
     for (size_t i = 0; i < kept; i++) {
-        double logp = log((double)row.mass[c->found[i].rank]) + (alone ? 0.0 : c->found[i].delta);
+        double logp = log_mass(&row, c->found[i].rank) + c->found[i].delta;
         sum += exp(logp);
         c->sampled[n_sampled++] =
             (struct sample_candidate){.id = tree->ids[c->found[i].rank], .logp = logp + row.log_z};
@@ -535,16 +618,18 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
     double normaliser = sum + (inside < 1.0 ? 1.0 - inside : 0.0);
     s->normaliser_min = normaliser < s->normaliser_min ? normaliser : s->normaliser_min;
     s->normaliser_max = normaliser > s->normaliser_max ? normaliser : s->normaliser_max;
-    size_t picked = sampler_pick(s->sampler, c->sampled, n_sampled, s->position);
-    int32_t id = c->sampled[picked].id;
+    int32_t id = s->forced;
+    if (id < 0) {
+        id = c->sampled[sampler_pick(s->sampler, c->sampled, n_sampled, s->position)].id;
+    }
     bool end = id == (int32_t)tree->table->n;
     *out_logprob = logp_end - log(normaliser);
     for (size_t i = 0; i < kept && !end; i++) {
         if (tree->ids[c->found[i].rank] == id) {
-            *out_logprob = log((double)row.mass[c->found[i].rank]) +
-                           (alone ? 0.0 : c->found[i].delta) - log(normaliser);
+            *out_logprob = log_mass(&row, c->found[i].rank) + c->found[i].delta - log(normaliser);
         }
     }
+    record_top(s, &row, kept, logp_end, log(normaliser));
     if (s->params.why && s->mapped.on) {
         record_why_mapped(s, id, end);
     } else if (s->params.why) {

@@ -353,13 +353,16 @@ void packllm_pack_close(struct packllm_pack *pack) {
         return;
     }
     for (size_t i = 0; i < pack->n; i++) {
+        if (pack->view) {
+            continue;
+        }
         prefix_done(&pack->trees[i]);
         member_close(pack->members[i]);
     }
     for (size_t i = 0; pack->domain != NULL && i < pack->n; i++) {
         base_free(pack->domain[i]);
     }
-    member_gate_close(pack->gate);
+    member_gate_close(pack->view ? NULL : pack->gate);
     cbtm_close(pack->cbtm);
     base_free(pack->domain);
     base_free(pack->members);

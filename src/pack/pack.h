@@ -29,6 +29,7 @@ struct packllm_pack {
     size_t n_writing;         /* that may be open while text is written */
     struct member_gate *gate; /* of the threads that drive sessions; NULL: one thread does */
     char **domain;            /* [n] paths, or NULL */
+    bool view;                /* members and trees are another pack's */
     struct cbtm *cbtm;        /* of them, once it is asked for */
 };
 
@@ -93,6 +94,12 @@ struct packllm_session {
     double normaliser_min, normaliser_max;
     double seconds_prompt, seconds_generate;
 
+    bool known;     /* begun with an empty text: tokens may be forced */
+    bool first;     /* nothing stands yet, and the display member puts a space before a text */
+    int32_t forced; /* the token that the choice must be, or -1 */
+    struct packllm_bias *bias;      /* [params.n_bias] */
+    struct packllm_top *top;        /* [params.n_top] */
+    size_t n_top;                   /* of the last step */
     struct choice *choice;          /* work space of choose.c */
     struct constraint *constraint;  /* what a reply may be; NULL: anything */
     struct packllm_why_member *why; /* [n] */
@@ -127,6 +134,12 @@ enum packllm_status pack_tokens_read_again(struct packllm_session *s, size_t i,
                                            struct packllm_error *err);
 /* alignment.c: the first token of the bytes in the tokenisation of the member ctx. */
 int32_t pack_first_token(void *ctx, const uint8_t *bytes, size_t size);
+
+/* session.c: the members go on by what was chosen last. Before any text: see known.c. */
+enum packllm_status pack_advance(struct packllm_session *s, struct packllm_error *err);
+bool pack_member_active(const struct packllm_session *s, size_t i);
+/* No reply yet. */
+void pack_reset_reply(struct packllm_session *s);
 
 /* session.c: what a prompt and a chat share. */
 void pack_choose_display(struct packllm_session *s);
@@ -218,6 +231,8 @@ struct choice;
 enum packllm_status choice_open(struct choice **out, const struct packllm_session *s,
                                 struct packllm_error *err);
 void choice_close(struct choice *choice);
+/* The biases of params, once the display member is known. */
+enum packllm_status choice_bias(struct packllm_session *s, struct packllm_error *err);
 enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, double *out_logprob,
                                  struct packllm_error *err);
 enum packllm_status choose_byte(struct packllm_session *s, int32_t *out_id, double *out_logprob,

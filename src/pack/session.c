@@ -59,6 +59,9 @@ static enum packllm_status check_params(const struct packllm_session_params *p, 
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "epsilon is %g: give one in (0, 1)",
                     p->epsilon);
     }
+    if (p->n_top > 64) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "n_top is %zu: give 0 to 64", p->n_top);
+    }
     if (p->display >= 0 && (size_t)p->display >= n) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "there is no member %d to display",
                     (int)p->display);
@@ -97,6 +100,15 @@ static enum packllm_status copy_arrays(struct packllm_session *s, struct packllm
             return fail_memory(err, strlen(cache));
         }
     }
+    s->bias = alloc_array(s->params.n_bias, sizeof *s->bias);
+    s->top = alloc_array(s->params.n_top, sizeof *s->top);
+    if (s->bias == NULL || s->top == NULL) {
+        return fail_memory(err, s->params.n_bias * sizeof *s->bias);
+    }
+    if (s->params.n_bias > 0) {
+        memcpy(s->bias, s->params.bias, s->params.n_bias * sizeof *s->bias);
+    }
+    s->params.bias = s->bias;
     s->stop = alloc_zero(n_stop, sizeof(char *));
     if (s->stop == NULL) {
         return fail_memory(err, n_stop * sizeof(char *));
@@ -129,7 +141,7 @@ enum packllm_status packllm_session_open(struct packllm_session **out_session,
     }
     s->pack = pack;
     s->params = p;
-    s->pending = -1;
+    s->pending = s->forced = -1;
     buf_init(&s->text, TEXT_MAX);
     buf_init(&s->prompt, TEXT_MAX);
     s->covers = alloc_zero(n, sizeof(struct cover *));
@@ -200,6 +212,8 @@ void packllm_session_close(struct packllm_session *s) {
     buf_done(&s->text);
     buf_done(&s->prompt);
     base_free(s->stop);
+    base_free(s->bias);
+    base_free(s->top);
     base_free(s->fixed);
     base_free(s->covers);
     base_free(s->readings);
@@ -298,7 +312,7 @@ static enum packllm_status read_prompt(struct packllm_session *s, const char *te
     double start = score_clock();
     struct score_weights w = {0};
     atomic_store(&s->cancel, false);
-    s->ready = s->started = s->closing = false;
+    s->ready = s->started = s->closing = s->known = false;
     pack_drop_readings(s);
     pack_chat_close(s->chat);
     s->chat = NULL;
@@ -352,6 +366,20 @@ static enum packllm_status prompt_tokens(const struct packllm_session *s, size_t
     base_free(tokens);
     *out = n;
     return status;
+}
+
+void pack_reset_reply(struct packllm_session *s) {
+    s->emitted = s->releasable = 0;
+    s->utf8 = (struct utf8_state){0};
+    s->pending = -1;
+    s->position = s->tokens = 0;
+    s->n_top = 0;
+    s->finish = PACKLLM_FINISH_NONE;
+    s->normaliser_min = s->normaliser_max = 1.0;
+    s->seconds_generate = 0.0;
+    stopper_reset(s->stopper);
+    sampler_reset(s->sampler);
+    s->ready = true;
 }
 
 enum packllm_status packllm_session_prompt(struct packllm_session *s, const char *text, size_t size,
@@ -434,17 +462,9 @@ enum packllm_status pack_begin_reply(struct packllm_session *s, const char *text
     if (size > 0 && !buf_add(&s->prompt, text, size)) {
         return fail_memory(err, size);
     }
-    s->emitted = s->releasable = 0;
-    s->utf8 = (struct utf8_state){0};
-    s->pending = -1;
-    s->position = s->tokens = 0;
-    s->finish = PACKLLM_FINISH_NONE;
-    s->normaliser_min = s->normaliser_max = 1.0;
-    s->seconds_generate = 0.0;
-    stopper_reset(s->stopper);
-    sampler_reset(s->sampler);
-    s->ready = true;
-    return PACKLLM_OK;
+    s->known = false;
+    pack_reset_reply(s);
+    return choice_bias(s, err);
 }
 
 enum packllm_status packllm_session_weights(const struct packllm_session *s,
@@ -479,24 +499,26 @@ enum packllm_status packllm_session_set_weights(struct packllm_session *s, const
 
 /* ---- steps ------------------------------------------------------------------------------------ */
 
-static bool member_active(const struct packllm_session *s, size_t i) {
-    return s->lambda[i] != 0.0 || (s->params.choose == PACKLLM_CHOOSE_TOKENS && i == s->display);
+bool pack_member_active(const struct packllm_session *s, size_t i) {
+    /* Of a text that is given the weights may change on the way. */
+    return s->known || s->lambda[i] != 0.0 ||
+           (s->params.choose == PACKLLM_CHOOSE_TOKENS && i == s->display);
 }
 
 /* By the chosen token as it is: the display member, in token space all of them. */
 static bool follows_tokens(const struct packllm_session *s, size_t i) {
     return s->params.choose == PACKLLM_CHOOSE_TOKENS &&
-           (i == s->display || (s->in_tokens && member_active(s, i)));
+           (i == s->display || (s->in_tokens && pack_member_active(s, i)));
 }
 
 /* The members go on by what was chosen last: the display member by its token, the others by the
  * bytes, which are known now, so that few of their ends need a row. */
-static enum packllm_status advance(struct packllm_session *s, struct packllm_error *err) {
+enum packllm_status pack_advance(struct packllm_session *s, struct packllm_error *err) {
     enum packllm_status status = PACKLLM_OK;
     bool bytewise = s->params.choose == PACKLLM_CHOOSE_BYTES;
     if (!s->started) {
         for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
-            if (member_active(s, i) && (s->covers[i] == NULL || s->chat != NULL)) {
+            if (pack_member_active(s, i) && (s->covers[i] == NULL || s->chat != NULL)) {
                 status = pack_read_again(s, i, err); /* a chat knows who stands already */
             }
         }
@@ -520,11 +542,14 @@ static enum packllm_status advance(struct packllm_session *s, struct packllm_err
     for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
         if (follows_tokens(s, i)) {
             status = pack_tokens_advance(s, i, s->pending, err);
-        } else if (member_active(s, i)) {
-            status = cover_extend(s->covers[i], bytes, size, bytewise, err);
+        } else if (pack_member_active(s, i)) {
+            /* The space before a text is the display member's alone. */
+            size_t own = s->known && s->first && size > 0 && bytes[0] == ' ' ? 1 : 0;
+            status = cover_extend(s->covers[i], bytes + own, size - own, bytewise, err);
         }
     }
     s->pending = -1;
+    s->first = false;
     return status;
 }
 
@@ -609,7 +634,7 @@ enum packllm_status pack_step(struct packllm_session *s, struct packllm_piece *o
     } else if (s->constraint != NULL && constraint_must_end(s->constraint)) {
         status = close_text(s, PACKLLM_FINISH_END, &piece); /* no model need be asked */
     } else {
-        status = advance(s, &why);
+        status = pack_advance(s, &why);
         if (status >= 0) {
             status = s->params.choose == PACKLLM_CHOOSE_BYTES
                          ? choose_byte(s, &id, &piece.logprob, &why)

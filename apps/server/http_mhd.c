@@ -1,0 +1,301 @@
+/* http_mhd.c - the only file that includes microhttpd.h. A thread for each connection: they wait for
+ * the scheduler, and there are few of them (a limit). Timeouts are the library's while bytes move;
+ * while we work there is none. A sweep ends connections whose request does not come whole in time,
+ * however steadily it drips. */
+#include <sys/types.h> /* first: microhttpd.h wants these names */
+
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "server/http.h"
+
+enum { CHUNK_ROOM = 1 << 24, CONNECTION_MEMORY = 64 << 10 };
+
+struct connection { /* one that is open; for the sweep */
+    int fd;
+    double since; /* of the request that has not come whole; 0: none is awaited */
+};
+
+struct http {
+    struct http_config config;
+    struct MHD_Daemon *daemon;
+    pthread_mutex_t lock;
+    struct connection *open; /* [config.connections] fd -1: free */
+    pthread_t sweeper;
+    bool sweeping;
+    atomic_bool stop;
+};
+
+static double now(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static int fd_of(struct MHD_Connection *c) {
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+    return info != NULL ? info->connect_fd : -1;
+}
+
+/* since: a request is awaited from then on; 0: not now; < 0: the connection is gone. */
+static void note(struct http *http, int fd, double since) {
+    (void)pthread_mutex_lock(&http->lock);
+    struct connection *place = NULL;
+    for (unsigned i = 0; i < http->config.connections; i++) {
+        struct connection *c = &http->open[i];
+        if (c->fd == fd || (c->fd < 0 && place == NULL)) {
+            place = c;
+            if (c->fd == fd) {
+                break;
+            }
+        }
+    }
+    if (place != NULL) {
+        *place = since < 0 ? (struct connection){.fd = -1} : (struct connection){fd, since};
+    }
+    (void)pthread_mutex_unlock(&http->lock);
+}
+
+static void *sweep(void *data) {
+    struct http *http = data;
+    while (!atomic_load(&http->stop)) {
+        (void)nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+        (void)pthread_mutex_lock(&http->lock);
+        double limit = now() - (double)http->config.timeout;
+        for (unsigned i = 0; i < http->config.connections; i++) {
+            struct connection *c = &http->open[i];
+            if (c->fd >= 0 && c->since > 0 && c->since < limit) {
+                (void)shutdown(c->fd, SHUT_RDWR); /* its own thread closes it */
+                c->since = 0;
+            }
+        }
+        (void)pthread_mutex_unlock(&http->lock);
+    }
+    return NULL;
+}
+
+static void on_connection(void *data, struct MHD_Connection *c, void **socket,
+                          enum MHD_ConnectionNotificationCode code) {
+    (void)socket;
+    note(data, fd_of(c), code == MHD_CONNECTION_NOTIFY_STARTED ? now() : -1);
+}
+
+/* ---- replies ---- */
+
+static ssize_t on_read(void *data, uint64_t position, char *out, size_t most) {
+    struct http_exchange *x = data;
+    (void)position;
+    while (x->chunk_at >= x->chunk.size) {
+        if (x->ended) {
+            return MHD_CONTENT_READER_END_OF_STREAM;
+        }
+        buf_cut(&x->chunk, 0);
+        x->chunk_at = 0;
+        (void)MHD_set_connection_option(x->connection, MHD_CONNECTION_OPTION_TIMEOUT, 0U);
+        x->ended = x->more(x, &x->chunk);
+        (void)MHD_set_connection_option(x->connection, MHD_CONNECTION_OPTION_TIMEOUT,
+                                        (unsigned)x->http->config.timeout);
+        if (x->chunk.failed) {
+            return MHD_CONTENT_READER_END_WITH_ERROR;
+        }
+    }
+    size_t size = x->chunk.size - x->chunk_at;
+    size = size < most ? size : most;
+    memcpy(out, x->chunk.data + x->chunk_at, size);
+    x->chunk_at += size;
+    return (ssize_t)size;
+}
+
+static enum MHD_Result send_reply(struct http_exchange *x) {
+    struct MHD_Response *r =
+        x->more != NULL
+            ? MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16384, on_read, x, NULL)
+            : MHD_create_response_from_buffer(x->reply.size,
+                                              x->reply.size > 0 ? x->reply.data : (char *)"",
+                                              MHD_RESPMEM_PERSISTENT);
+    if (r == NULL) {
+        return MHD_NO;
+    }
+    if (x->more != NULL) {
+        (void)buf_add(&x->chunk, x->reply.data != NULL ? x->reply.data : "", x->reply.size);
+    }
+    char number[32];
+    (void)MHD_add_response_header(r, "Content-Type", x->type);
+    (void)MHD_add_response_header(r, "X-Request-Id", x->id);
+    (void)MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+    (void)MHD_add_response_header(r, "Cache-Control", "no-store");
+    if (strncmp(x->type, "text/html", 9) == 0) {
+        (void)MHD_add_response_header(
+            r, "Content-Security-Policy",
+            "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'");
+    }
+    if (x->retry_after > 0) {
+        (void)snprintf(number, sizeof number, "%d", x->retry_after);
+        (void)MHD_add_response_header(r, "Retry-After", number);
+    }
+    if (x->status == 401) {
+        (void)MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
+    }
+    enum MHD_Result result = MHD_queue_response(x->connection, (unsigned)x->status, r);
+    MHD_destroy_response(r);
+    x->answered = result == MHD_YES;
+    return result;
+}
+
+/* ---- requests ---- */
+
+static void *on_uri(void *data, const char *uri, struct MHD_Connection *c) {
+    (void)data;
+    (void)uri;
+    struct http_exchange *x = alloc_zero(1, sizeof *x);
+    if (x != NULL) {
+        x->connection = c;
+        x->started = now();
+    }
+    return x;
+}
+
+static enum MHD_Result on_request(void *data, struct MHD_Connection *c, const char *url,
+                                  const char *method, const char *version, const char *upload,
+                                  size_t *upload_size, void **state) {
+    struct http *http = data;
+    struct http_exchange *x = *state;
+    (void)version;
+    if (x == NULL) {
+        return MHD_NO;
+    }
+    if (!x->admitted) {
+        x->admitted = true;
+        x->http = http;
+        x->method = method;
+        x->path = url;
+        x->type = "application/json";
+        buf_init(&x->body, http->config.body);
+        buf_init(&x->reply, (size_t)1 << 30);
+        buf_init(&x->chunk, CHUNK_ROOM);
+        note(http, fd_of(c), x->started);
+        /* A refused body is read and dropped, so that the client comes to read the reply. */
+        x->refused = !http->config.admit(http->config.data, x);
+        return MHD_YES;
+    }
+    if (*upload_size > 0) {
+        if (!x->refused && !buf_add(&x->body, upload, *upload_size)) {
+            x->refused = true;
+            http->config.too_large(http->config.data, x);
+        }
+        *upload_size = 0;
+        return MHD_YES;
+    }
+    if (x->answered) {
+        return MHD_YES;
+    }
+    note(http, fd_of(c), 0);
+    if (!x->refused) {
+        (void)MHD_set_connection_option(c, MHD_CONNECTION_OPTION_TIMEOUT, 0U);
+        http->config.handle(http->config.data, x);
+        (void)MHD_set_connection_option(c, MHD_CONNECTION_OPTION_TIMEOUT,
+                                        (unsigned)http->config.timeout);
+    }
+    return send_reply(x);
+}
+
+static void on_completed(void *data, struct MHD_Connection *c, void **state,
+                         enum MHD_RequestTerminationCode code) {
+    struct http *http = data;
+    struct http_exchange *x = *state;
+    *state = NULL;
+    if (x == NULL) {
+        return;
+    }
+    note(http, fd_of(c), 0);
+    if (x->admitted) {
+        http->config.finished(http->config.data, x, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+        if (x->done != NULL) {
+            x->done(x);
+        }
+        buf_done(&x->body);
+        buf_done(&x->reply);
+        buf_done(&x->chunk);
+    }
+    base_free(x);
+}
+
+const char *http_header(const struct http_exchange *x, const char *name) {
+    return MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, name);
+}
+
+bool http_gone(const struct http_exchange *x) {
+    char byte;
+    return recv(fd_of(x->connection), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+/* The library's own complaints (broken requests, mostly) are not for the log. */
+static void on_log(void *data, const char *format, va_list args) {
+    (void)data;
+    (void)format;
+    (void)args;
+}
+
+struct http *http_open(const struct http_config *config) {
+    struct http *http = alloc_zero(1, sizeof *http);
+    if (http == NULL) {
+        return NULL;
+    }
+    http->config = *config;
+    (void)pthread_mutex_init(&http->lock, NULL);
+    http->open = alloc_array(config->connections, sizeof *http->open);
+    for (unsigned i = 0; http->open != NULL && i < config->connections; i++) {
+        http->open[i] = (struct connection){.fd = -1};
+    }
+    http->daemon =
+        http->open == NULL
+            ? NULL
+            : MHD_start_daemon(MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD |
+                                   MHD_USE_POLL | MHD_USE_ITC | MHD_USE_ERROR_LOG,
+                               0, NULL, NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log,
+                               NULL, MHD_OPTION_LISTEN_SOCKET, config->socket,
+                               MHD_OPTION_CONNECTION_LIMIT, config->connections,
+                               MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+                               MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->timeout,
+                               MHD_OPTION_URI_LOG_CALLBACK, on_uri, http,
+                               MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+                               MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
+                               MHD_OPTION_THREAD_STACK_SIZE, (size_t)1 << 20, MHD_OPTION_END);
+    if (http->daemon == NULL) {
+        http_close(http);
+        return NULL;
+    }
+    http->sweeping = pthread_create(&http->sweeper, NULL, sweep, http) == 0;
+    return http;
+}
+
+void http_quiesce(struct http *http) {
+    int fd = MHD_quiesce_daemon(http->daemon);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+}
+
+void http_close(struct http *http) {
+    if (http == NULL) {
+        return;
+    }
+    atomic_store(&http->stop, true);
+    if (http->sweeping) {
+        (void)pthread_join(http->sweeper, NULL);
+    }
+    if (http->daemon != NULL) {
+        MHD_stop_daemon(http->daemon);
+    }
+    (void)pthread_mutex_destroy(&http->lock);
+    base_free(http->open);
+    base_free(http);
+}

@@ -1,0 +1,185 @@
+/* private.h - what the files of the server share.
+ *
+ * Threads: the HTTP library runs one for each connection; they parse, queue a job, wait for what it
+ * brings and write that. One more, the scheduler, owns all sessions and is the only one that
+ * evaluates. They meet in a job (its lock) and in the queue (its own). */
+#ifndef SERVER_PRIVATE_H
+#define SERVER_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "common/json.h"
+#include "server/ask.h"
+#include "server/serve.h"
+
+/* ---- models: the pack, each member alone, and sets of weights that were pinned ---- */
+
+struct model {
+    char *name;
+    struct packllm_pack *pack; /* the pack, or a view of one member */
+    bool own;                  /* the view is ours to close */
+    size_t n;                  /* members */
+    size_t display;            /* member of `pack` whose tokens are the model's */
+    int32_t start, end;        /* token ids, -1: none */
+    bool space;                /* the display member puts a space before a text */
+    uint32_t n_vocab, n_ctx;
+};
+
+enum { PINS = 256, PIN_ID = 16 };
+struct pin {
+    char id[PIN_ID];
+    double *weights; /* [n members of the pack] */
+};
+
+/* ---- metrics.c: one list, for counting and for telling ---- */
+
+#define METRICS(X)                                                                                 \
+    X(REQUESTS, "requests_total", "counter", "requests that were answered")                        \
+    X(REFUSED, "requests_refused_total", "counter", "requests answered with a status of 400 up")   \
+    X(CANCELLED, "requests_cancelled_total", "counter", "requests whose client went away")         \
+    X(PROMPT_TOKENS, "prompt_tokens_total", "counter", "display tokens of prompts read")           \
+    X(TOKENS, "completion_tokens_total", "counter", "display tokens written")                      \
+    X(PROMPT_MS, "prompt_milliseconds_total", "counter", "time spent reading prompts")             \
+    X(STEP_MS, "generate_milliseconds_total", "counter", "time spent in steps")                    \
+    X(ACTIVE, "sessions_active", "gauge", "replies that are being written")                        \
+    X(QUEUED, "requests_queued", "gauge", "requests that wait for their turn")                     \
+    X(PINNED, "weights_pinned", "gauge", "sets of weights that are kept")
+enum metric {
+#define X(id, name, kind, help) METRIC_##id,
+    METRICS(X)
+#undef X
+        N_METRICS
+};
+struct metrics {
+    atomic_uint_least64_t value[N_METRICS];
+};
+void metrics_write(const struct metrics *metrics, struct buf *out);
+
+/* ---- job.c: one request's work, and what came of it so far ---- */
+
+struct piece {
+    int32_t token;           /* -1: the end */
+    bool first;              /* of the prompt: it has no log-probability */
+    double logprob;          /* nats */
+    size_t at, size;         /* its bytes in choice.bytes */
+    size_t text_end;         /* bytes of choice.text given out when it came */
+    struct packllm_top *top; /* [n_top] */
+    size_t n_top;
+};
+
+enum choice_state { CHOICE_WAITS, CHOICE_READS, CHOICE_WRITES, CHOICE_DONE };
+
+struct choice {
+    struct job *job;
+    size_t prompt, index;
+    enum choice_state state;
+    struct packllm_session *session; /* the scheduler's; others may cancel it under the lock */
+    struct buf text;                 /* the reply so far, what echo repeats first */
+    struct buf bytes;                /* of the pieces */
+    struct piece *pieces;            /* [n_pieces]; only with logprobs */
+    size_t n_pieces, room_pieces;
+    enum packllm_finish finish;
+    uint64_t prompt_tokens, tokens;
+    struct packllm_weights weights; /* members point into member_weights; space NULL: none yet */
+    struct packllm_member_weight *member_weights;
+};
+
+struct job {
+    struct ask ask;
+    const struct model *model;
+    struct packllm_pack *pack; /* the model's, or a view of the members asked for */
+    bool own_pack;
+    size_t display;
+    double *fixed; /* [members of pack] pinned weights, or NULL */
+    char id[40];
+    int64_t created;
+    double started;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    atomic_bool cancelled; /* the client went, or the server stops */
+    bool finished;         /* nobody of the scheduler's looks at it any more */
+    bool failed;           /* error says why */
+    struct ask_error error;
+    struct choice *choices; /* [n_choices] prompts in turn, each n times */
+    size_t n_choices, n_begun, n_ended;
+    struct job *next; /* in the queue */
+    /* the stream's own: */
+    size_t *sent_text, *sent_pieces; /* [n_choices] */
+    bool *sent_first, *sent_last;    /* [n_choices] */
+    double last_sent;
+};
+
+struct job *job_open(void);
+void job_close(struct job *job);
+bool job_choices(struct job *job, struct ask_error *e); /* once ask, pack and display are set */
+/* Under the lock: an error of the library becomes the job's. */
+void job_fail(struct job *job, enum packllm_status status, const struct packllm_error *err);
+bool job_piece(struct choice *c, const struct packllm_piece *piece, bool first);
+void job_cancel(struct job *job);
+/* Waits until something changed or seconds have passed; with the lock held. */
+void job_wait(struct job *job, double seconds);
+double serve_clock(void); /* seconds, monotonic */
+
+/* ---- scheduler.c ---- */
+
+struct scheduler;
+struct scheduler *scheduler_open(struct serve *serve);
+/* Queues it: true, or false with 429 or 503. */
+bool scheduler_add(struct scheduler *s, struct job *job, struct ask_error *e);
+/* No more jobs; what is there is finished, for at most `grace` seconds, then broken off. */
+void scheduler_stop(struct scheduler *s, double grace);
+void scheduler_close(struct scheduler *s); /* once nobody adds any more; NULL allowed */
+
+/* echo.c: a choice whose prompt's tokens are wanted with their log pi. Scheduler's thread. */
+enum packllm_status echo_read(struct serve *serve, struct choice *c, struct packllm_error *err);
+/* The bytes of ids: the text they stand for. False: *e. */
+bool tokens_text(const struct model *model, const int32_t *ids, size_t n, struct buf *out,
+                 struct ask_error *e);
+void choice_weights(struct choice *c, const struct packllm_weights *weights);
+/* The parameters of a choice's session. */
+struct packllm_session_params choice_params(const struct serve *serve, const struct choice *c);
+
+/* ---- reply.c: structs to JSON ---- */
+
+void reply_error(struct buf *out, const struct ask_error *e);
+void reply_job(struct buf *out, struct job *job);
+/* What is new since the last call as SSE events; true once all has been told. With the lock held. */
+bool reply_stream(struct buf *out, struct job *job);
+void reply_weights(struct buf *out, const struct packllm_weights *weights, const char *id);
+
+/* ---- routes.c, guard.c, log.c ---- */
+
+struct http_exchange;
+struct serve {
+    struct serve_config config;
+    char *host, *key;
+    int port;
+    struct http *http;
+    struct scheduler *scheduler;
+    struct metrics metrics;
+    struct packllm_session_params params;
+    double *fixed;        /* of params */
+    struct model *models; /* [n_models]; the first is the pack */
+    size_t n_models;
+    atomic_bool loaded, stopping; /* stopping: what still runs is to end */
+    pthread_mutex_t lock;         /* of pins and ids */
+    struct pin pins[PINS];
+    size_t n_pins; /* in all; the oldest gives way */
+    uint64_t salt, counter;
+};
+
+/* Before the body is read: false with *e (401, 403, 404, 405). */
+bool routes_admit(struct serve *serve, struct http_exchange *x, struct ask_error *e);
+void routes_handle(struct serve *serve, struct http_exchange *x);
+bool guard_loopback(const char *host);
+bool guard_key(const char *key, const char *authorization);
+/* host: what the server listens on; loopback_only: other names are refused (DNS rebinding). */
+bool guard_host(const char *host_header, const char *host, bool loopback_only);
+bool guard_origin(const char *origin, const char *host_header);
+void log_request(const struct serve *serve, const char *id, const char *method, const char *path,
+                 int status, double seconds, const struct job *job);
+
+#endif

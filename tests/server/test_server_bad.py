@@ -1,0 +1,238 @@
+"""Goal: what is wrong is refused with its own status and one clear message, and the security rules hold."""
+import json
+import os
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+from server_support import DREAMS, ONCE, PROGRAM, STORIES, Running, Served, events, without_models
+
+
+@without_models
+class Bodies(Served):
+    args = ("--parallel", "1", "--queue", "2", "--timeout", "2")
+
+    def refused(self, status, body, *words, path="/v1/completions", **more):
+        got, headers, data = self.server.ask(path, body, **more)
+        self.assertEqual(got, status, data)
+        error = json.loads(data)["error"]
+        self.assertLessEqual({"message", "type", "param", "code"}, set(error))
+        for word in words:
+            self.assertIn(word, error["message"])
+        return error, headers
+
+    def test_fields(self):
+        good = {"prompt": "Once upon a time", "max_tokens": 1}
+        for field, value in (("prompt", 3), ("prompt", {}), ("prompt", ""), ("prompt", []), ("prompt", [""]),
+                             ("prompt", [1.5]), ("prompt", [-1]), ("prompt", [99999]), ("prompt", ["a"] * 300),
+                             ("max_tokens", -1), ("max_tokens", 1e30), ("max_tokens", "3"), ("max_tokens", 1.5),
+                             ("temperature", -1), ("temperature", 1e9), ("top_p", 2), ("min_p", -0.1), ("n", 0),
+                             ("n", 1000), ("logprobs", 1000), ("stop", [""]), ("stop", ["a"] * 100),
+                             ("stop", "x" * 10000), ("stop", 3), ("stream", 1), ("seed", "a"), ("logit_bias", {"a": 1}),
+                             ("logit_bias", {"5": 1e9}), ("logit_bias", {"99999": 1}), ("model", 3),
+                             ("response_format", {"type": "nix"}), ("packllm", 3)):
+            error, _ = self.refused(400, dict(good, **{field: value}))
+            self.assertTrue(error["param"] in (field, None) or field in error["param"], (field, error))
+        for inner in ({"weights": [1]}, {"weights": [0, 0]}, {"weights": [-1, 2]}, {"weights": {"nix": 1}},
+                      {"members": []}, {"members": ["nix"]}, {"context_tokens": -1}):
+            self.refused(400, dict(good, packllm=inner))
+        self.server.json("/v1/completions", dict(good, unheard_of={"of": 1}))
+        self.refused(400, {"max_tokens": 1}, "prompt")
+
+    def test_bodies(self):
+        self.refused(400, b"", "not JSON")
+        self.refused(400, b"{\"prompt\": NaN}", "not JSON")
+        self.refused(400, b"{\"prompt\": \"\xff\"}", "not JSON")
+        self.refused(400, b"{\"max_tokens\": " + b"9" * 400 + b"}", "not JSON")
+        self.refused(400, b"[1]", "object")
+        self.refused(400, b"[" * 100000, "inside each other")
+        self.refused(413, b" " * (9 << 20), "at most")
+        self.refused(404, {"model": "nix", "prompt": "a"}, "pack, stories260K, aidreams260K")
+        self.refused(404, {"model": "pack@wnix", "prompt": "a"}, "/v1/weights")
+        self.refused(404, {"model": "../stories260K.gguf", "prompt": "a"})
+
+    def test_routes(self):
+        self.refused(404, None, path="/nix")
+        self.refused(405, None, "POST", path="/v1/completions")
+        self.refused(501, {}, path="/v1/embeddings")
+
+    def test_context(self):
+        error, _ = self.refused(400, {"prompt": "word " * 500})
+        self.assertEqual(error["type"], "exceed_context_size_error")
+        self.assertEqual(error["n_ctx"], 128)
+        self.assertGreater(error["n_prompt_tokens"], 128)
+
+    def test_chats(self):
+        chat = "/v1/chat/completions"
+        self.refused(400, {"messages": []}, path=chat)
+        self.refused(400, {"messages": [{"role": "king", "content": "a"}]}, "king", path=chat)
+        self.refused(400, {"messages": [{"role": "assistant", "content": "a"}]}, "user", path=chat)
+        picture = [{"type": "image_url", "image_url": {"url": "x"}}]
+        self.refused(400, {"messages": [{"role": "user", "content": picture}]}, "only text", path=chat)
+
+    def test_hosts_and_origins(self):
+        self.refused(403, None, path="/v1/models", headers={"Host": "evil.example:80"})
+        self.refused(403, None, path="/v1/models", headers={"Origin": "http://evil.example"})
+        self.refused(403, None, path="/v1/models", headers={"Origin": "null"})
+        here = "127.0.0.1:%d" % self.server.port
+        self.assertEqual(self.server.ask("/v1/models", headers={"Origin": "http://" + here})[0], 200)
+        self.assertEqual(self.server.ask("/v1/models", headers={"Host": "localhost:1"})[0], 200)
+        self.assertNotIn("Access-Control-Allow-Origin", self.server.ask("/v1/models")[1])
+
+    def test_slow_senders(self):
+        start = time.time()
+        with self.server.socket() as s:
+            s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n")
+            try:
+                for _ in range(40):  # a header every now and then keeps an idle timeout from striking
+                    s.sendall(b"X: y\r\n")
+                    time.sleep(0.2)
+            except OSError:
+                pass
+        self.assertLess(time.time() - start, 6)
+
+    def test_a_full_queue(self):
+        long = {"prompt": ONCE, "max_tokens": 40, "n": 16, "temperature": 1, "model": "stories260K"}
+        held = []
+        for _ in range(3):
+            s = self.server.socket()
+            data = json.dumps(long).encode()
+            s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
+            held.append(s)
+            time.sleep(0.1)
+        _, headers = self.refused(429, {"prompt": "a"})
+        self.assertEqual(headers["Retry-After"], "1")
+        for s in held:
+            s.close()
+        self.left_alone()
+
+    def left_alone(self, seconds=3):
+        until = time.time() + seconds
+        while time.time() < until:
+            if self.server.metric("sessions_active") == 0 and self.server.metric("requests_queued") == 0:
+                return
+            time.sleep(0.02)
+        self.fail("work goes on though nobody waits for it")
+
+    def test_clients_that_leave(self):
+        for stream in (True, False):
+            before = self.server.metric("requests_cancelled_total")
+            data = json.dumps({"prompt": ONCE, "max_tokens": 100, "n": 16, "stream": stream, "temperature": 1,
+                               "ignore_eos": True, "model": "stories260K"}).encode()
+            with self.server.socket() as s:
+                s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
+                time.sleep(0.2)
+                self.assertGreater(self.server.metric("sessions_active"), 0)
+            start = time.time()
+            self.left_alone()
+            self.assertLess(time.time() - start, 1.0)
+            self.assertLessEqual(before, self.server.metric("requests_cancelled_total"))
+
+    def test_pings_while_it_waits(self):
+        ids = self.server.json("/tokenize", {"prompt": ONCE})["tokens"]
+        data = json.dumps({"prompt": ONCE, "max_tokens": 450, "temperature": 1, "ignore_eos": True, "top_k": 0,
+                           "model": "stories260K", "logprobs": 20}).encode()
+        with self.server.socket() as first:
+            first.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
+            time.sleep(0.1)
+            start = time.time()
+            status, _, got = self.server.ask("/v1/completions", {"prompt": ids, "max_tokens": 2, "stream": True})
+            if time.time() - start < 0.6:
+                self.skipTest("the first request was written too fast for the second to wait")
+        self.assertEqual(status, 200)
+        self.assertEqual(events(got)[-1], "[DONE]")
+        self.assertIn(b": ping\n\n", got)
+
+    def test_the_log_holds_no_prompt(self):
+        self.server.json("/v1/completions", {"prompt": "Zanzibar " + ONCE, "max_tokens": 1})
+        self.server.ask("/%1b[31m%0anix")
+        log = self.server.log()
+        self.assertNotIn("Zanzibar", log)
+        self.assertNotIn("\x1b", log)
+        self.assertIn("req-", log)
+
+
+@without_models
+class Keys(unittest.TestCase):
+    def failed(self, code, *args, says=()):
+        done = subprocess.run([PROGRAM, "serve", "-m", STORIES, *args], capture_output=True, timeout=30)
+        error = done.stderr.decode()
+        self.assertEqual(done.returncode, code, error)
+        self.assertEqual(len([line for line in error.splitlines() if line.startswith("packllm: error: ")]), 1, error)
+        for word in says:
+            self.assertIn(word, error)
+
+    def test_a_key_is_asked_for(self):
+        server = Running(env={"PACKLLM_API_KEY": "sesame"}, models=(STORIES,))
+        try:
+            for headers in ({}, {"Authorization": "Bearer sesam"}, {"Authorization": "Bearer sesamee"},
+                            {"Authorization": "Bearer "}, {"Authorization": "sesame"}):
+                status, reply, data = server.ask("/v1/models", headers=headers)
+                self.assertEqual((status, json.loads(data)["error"]["type"]), (401, "authentication_error"))
+                self.assertEqual(reply["WWW-Authenticate"], "Bearer")
+                self.assertEqual(server.ask("/metrics", headers=headers)[0], 401)
+                self.assertEqual(server.ask("/nix", headers=headers)[0], 401)
+            self.assertEqual(server.ask("/v1/models", headers={"Authorization": "Bearer sesame"})[0], 200)
+            self.assertEqual(server.ask("/health")[0], 200)
+            self.assertEqual(server.ask("/")[0], 200)
+            self.assertNotIn("sesam", server.log())
+        finally:
+            self.assertEqual(server.stop(), 0)
+
+    def test_others_need_a_key(self):
+        self.failed(2, "--host", "0.0.0.0", says=("--host 0.0.0.0", "--api-key-file"))
+        self.failed(1, "--host", "no.such.host.invalid", "--api-key", "k", says=("--host",))
+        self.failed(2, "--api-key", "a b", says=("--api-key",))
+
+    def test_key_files(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".key") as file:
+            file.write("sesame\n")
+            file.flush()
+            os.chmod(file.name, 0o644)
+            self.failed(1, "--api-key-file", file.name, says=(file.name, "chmod 600"))
+            os.chmod(file.name, 0o600)
+            server = Running("--api-key-file", file.name, models=(STORIES,))
+            self.assertEqual(server.ask("/props", headers={"Authorization": "Bearer sesame"})[0], 200)
+            self.assertEqual(server.stop(), 0)
+            file.truncate(0)
+            self.failed(1, "--api-key-file", file.name, says=("empty",))
+        self.failed(1, "--api-key-file", "/nonexistent", says=("/nonexistent",))
+
+    def test_two_on_one_port(self):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            self.failed(1, "--port", str(port), says=(str(port), "in use", "--port"))
+
+
+@without_models
+class Stopping(unittest.TestCase):
+    def test_what_runs_is_finished(self):
+        server = Running()
+        got = []
+        thread = threading.Thread(target=lambda: got.append(server.ask(
+            "/v1/completions", {"prompt": ONCE, "max_tokens": 30, "stream": True, "ignore_eos": True})))
+        thread.start()
+        until = time.time() + 10
+        while server.metric("sessions_active") == 0 and time.time() < until:
+            time.sleep(0.005)
+        start = time.time()
+        self.assertEqual(server.stop(), 0)
+        self.assertLess(time.time() - start, 9)
+        thread.join()
+        self.assertEqual(events(got[0][2])[-1], "[DONE]")
+
+    def test_loading_is_said(self):
+        server = Running(models=(STORIES, DREAMS))
+        try:
+            self.assertRegex(server.log(), "listening on http://127.0.0.1:[0-9]+\nready")
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    unittest.main()
