@@ -67,7 +67,8 @@ void stop_install(void);
 void stop_session(struct packllm_session *session); /* the one to cancel; NULL: none */
 bool stop_asked(void);
 bool stop_forgive(void); /* it was Ctrl-C: as if it had not come, and the next one counts again */
-int stop_exit(void);     /* 130 or 143 */
+void stop_wait(int descriptor); /* until there is something to read, or a stop is asked for */
+int stop_exit(void);            /* 130 or 143 */
 
 /* ---- input.c ---- */
 
