@@ -89,7 +89,8 @@ struct work {
     double *fixed; /* [n] for --weights fixed:…, else NULL */
     struct packllm_params params;
     struct packllm_session_params session_params;
-    struct buf constraint; /* the grammar or the schema that session_params points at */
+    struct packllm_bias *bias; /* that session_params points at */
+    struct buf constraint;     /* the grammar or the schema that session_params points at */
     struct packllm_pack *pack;
     struct packllm_session *session;
     struct packllm_error err;
@@ -107,6 +108,11 @@ int work_session(struct work *work); /* closes the session, opens another with s
 void work_done(struct work *work);
 /* weights.c: --weights and --pool into session_params; the specs are read. */
 int work_weigher(struct work *work);
+/* logprobs.c: --logit-bias and --logprobs into session_params. */
+int work_bias(struct work *work);
+/* The piece of the last step and the likeliest tokens in its place, tokens of that member. */
+void logprobs_json(struct json *json, const struct work *work, size_t display,
+                   const struct packllm_piece *piece);
 /* The members of --weights dexperts:…, once their names are known. */
 int work_experts(struct work *work);
 /* members.c: a member's name or its number from 0; option is what an error names. */

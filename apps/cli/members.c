@@ -468,6 +468,7 @@ int work_begin(struct work *work, struct cli *cli, struct buf *text, bool *out_g
     }
     if (code == EXIT_FINE) {
         code = read_constraint(work);
+        code = code == EXIT_FINE ? work_bias(work) : code;
     }
     if (code == EXIT_FINE) {
         code = locate_all(work);
@@ -512,6 +513,7 @@ void work_done(struct work *work) {
     packfile_done(work->specs, work->n);
     base_free(work->member);
     base_free(work->fixed);
+    base_free(work->bias);
     buf_done(&work->constraint);
     *work = (struct work){.cli = work->cli};
 }

@@ -341,6 +341,7 @@ struct packllm_stats {
     uint64_t bytes;                        /* generated */
     uint64_t tokens;                       /* display tokens generated, the end not counted */
     uint64_t prompt_tokens;                /* display tokens of the prompt */
+    int32_t display;                       /* member whose tokens are chosen among */
     uint64_t resyncs;                      /* times a cover set was lost and rebuilt */
     double normaliser_min, normaliser_max; /* of pi, over the steps: near 1 (docs/math.md) */
     double seconds_prompt, seconds_generate;
