@@ -470,7 +470,8 @@ static bool read_packllm(struct ask *ask, const struct jsonin *o, struct ask_err
     }
     const struct jsonin *members = jsonin_get(value, "members");
     if (!read_weights(ask, jsonin_get(value, "weights"), e) ||
-        !read_int(value, "context_tokens", 0, ASK_TOKENS, &ask->context_tokens, e)) {
+        !read_int(value, "context_tokens", 0, ASK_TOKENS, &ask->context_tokens, e) ||
+        !read_bool(value, "why", &ask->why, e)) {
         return false;
     }
     if (jsonin_type(members) == JSONIN_NULL) {

@@ -172,6 +172,7 @@ enum packllm_status echo_read(struct serve *serve, struct choice *c, struct pack
         struct packllm_session_params params = choice_params(serve, c);
         params.n_stop = params.n_bias = params.n_top = 0;
         params.grammar = params.json_schema = NULL;
+        params.why = false;
         status = packllm_session_open(&w.reader, job->pack, &params, err);
     }
     if (status >= 0) {
