@@ -557,6 +557,15 @@ PACKLLM_API enum packllm_status packllm_session_force(struct packllm_session *se
                                                       int32_t token,
                                                       struct packllm_piece *out_piece,
                                                       struct packllm_error *err);
+/* The same for the n tokens of a text that was just begun, of a pack of one member: they are read at
+ * reading speed, and each (NULL: nobody) is called for them in turn, as if packllm_session_force had
+ * given it; false stops with E_CANCELLED. What it may ask: packllm_session_top. E_UNSUPPORTED: several
+ * members. */
+typedef bool (*packllm_given_fn)(void *data, size_t index, const struct packllm_piece *piece);
+PACKLLM_API enum packllm_status packllm_session_read(struct packllm_session *session,
+                                                     const int32_t *tokens, size_t n,
+                                                     packllm_given_fn each, void *data,
+                                                     struct packllm_error *err);
 /* The likeliest tokens of the last step (params.n_top), best first. The pointer lives until the next. */
 struct packllm_top {
     int32_t token; /* -1: the end */

@@ -312,6 +312,9 @@ enum packllm_status cover_sync(struct cover *c, const char *text, size_t size,
     if (size == 0 && c->n_prefix == 0) {
         return fail(err, PACKLLM_E_TEXT, c->member->index, "the text is empty");
     }
+    if (c->given) {
+        cover_forget(c); /* of those tokens no text is known, so nothing is shared with it */
+    }
     enum packllm_status status = sync_text(c, text, size, err);
     if (status < 0) {
         cover_forget(c);
