@@ -1,4 +1,5 @@
 /* routes.c - what is asked for, and who may ask. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -664,6 +665,31 @@ static bool pin(struct serve *serve, const double *weights, char out_id[PIN_ID],
     return true;
 }
 
+/* Weights that were given without a prompt: nothing was read, so there is nothing to tell but them. */
+static void given_weights(struct job *job) {
+    struct choice *c = &job->choices[0];
+    size_t n = packllm_pack_size(job->pack);
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += job->fixed[i];
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct packllm_member_info info = {0};
+        (void)packllm_pack_member(job->pack, i, &info);
+        c->member_weights[i] = (struct packllm_member_weight){.name = info.name,
+                                                              .weight = job->fixed[i] / sum,
+                                                              .bits_per_byte = (double)NAN,
+                                                              .bits_per_byte_model = (double)NAN,
+                                                              .perplexity = (double)NAN};
+    }
+    c->weights = (struct packllm_weights){.weigher = PACKLLM_WEIGH_FIXED,
+                                          .bits_per_byte = (double)NAN,
+                                          .objective = (double)NAN,
+                                          .gap = (double)NAN,
+                                          .n_members = n,
+                                          .members = c->member_weights};
+}
+
 static bool post_weights(struct serve *serve, struct http_exchange *x, struct ask_error *e) {
     char id[PIN_ID];
     if (!run_job(serve, x, ASK_WEIGHTS, e)) {
@@ -674,6 +700,9 @@ static bool post_weights(struct serve *serve, struct http_exchange *x, struct as
     if (job->model != &serve->models[0] || job->own_pack) {
         return ask_fail(e, 400, "model", "weights are pinned for all members of '%s'",
                         serve->models[0].name);
+    }
+    if (w->n_members == 0) {
+        given_weights(job);
     }
     double *weights = alloc_array(w->n_members, sizeof *weights);
     if (weights == NULL) {

@@ -82,6 +82,11 @@ class Completions(Served):
         self.assertEqual([m["name"] for m in pinned["members"]], list(names))
         got = self.complete(prompt=ONCE, model="pack@" + pinned["id"])
         self.assertEqual([m["weight"] for m in got["packllm"]["members"]], [m["weight"] for m in pinned["members"]])
+        for given in ([3, 1], {"aidreams260K": 1, "stories260K": 3}):  # without a prompt
+            pinned = self.server.json("/v1/weights", {"packllm": {"weights": given}})
+            self.assertEqual([(m["name"], m["weight"]) for m in pinned["members"]], list(zip(names, (0.75, 0.25))))
+            got = self.complete(prompt=ONCE, model="pack@" + pinned["id"])
+            self.assertEqual([m["weight"] for m in got["packllm"]["members"]], [0.75, 0.25])
         got = self.complete(prompt=ONCE, packllm={"weights": {"aidreams260K": 1, "stories260K": 3}})
         self.assertEqual([m["weight"] for m in got["packllm"]["members"]], [0.75, 0.25])
         got = self.complete(prompt=ONCE, packllm={"members": ["stories260K"]})
