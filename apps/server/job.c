@@ -98,8 +98,12 @@ void job_fail(struct job *job, enum packllm_status status, const struct packllm_
         (void)ask_fail(e, 400, NULL, "%s", err->message);
         break;
     case PACKLLM_E_CONTEXT:
-        (void)ask_fail(e, 400, "prompt", "%s", err->message);
+        (void)ask_fail(e, 400, job->ask.kind == ASK_CHAT ? "messages" : "prompt", "%s",
+                       err->message);
         e->type = "exceed_context_size_error";
+        e->code = "context_length_exceeded";
+        e->n_prompt_tokens = err->n_tokens;
+        e->n_ctx = err->n_ctx;
         break;
     case PACKLLM_E_UNSUPPORTED:
         (void)ask_fail(e, 501, NULL, "%s", err->message);

@@ -79,6 +79,8 @@ struct packllm_error {
     enum packllm_status status;
     int member;         /* index of the member it is about, or PACKLLM_NO_MEMBER */
     char message[1024]; /* one line, UTF-8, NUL-terminated: what, where, and what to do */
+    uint64_t n_tokens;  /* E_CONTEXT: of the text for that member; 0: not known */
+    uint64_t n_ctx;     /* and what its context holds */
 };
 
 PACKLLM_API const char *packllm_version(void);

@@ -128,11 +128,11 @@ static enum packllm_status make_chain(struct cover *c, struct packllm_error *err
     }
     c->root = node;
     if (n + node->n_tokens > c->member->n_ctx) {
-        return fail(err, PACKLLM_E_CONTEXT, c->member->index,
-                    "the text is %zu tokens (%zu bytes) for member '%s', whose context holds %u; "
-                    "shorten the text or ask for a larger context (-c)",
-                    n + node->n_tokens, c->size - c->lead, c->member->name,
-                    (unsigned)c->member->n_ctx);
+        return fail_context(
+            err, c->member->index, n + node->n_tokens, c->member->n_ctx,
+            "the text is %zu tokens (%zu bytes) for member '%s', whose context holds %u; "
+            "shorten the text or ask for a larger context (-c)",
+            n + node->n_tokens, c->size - c->lead, c->member->name, (unsigned)c->member->n_ctx);
     }
     if (n + 1 > c->room_chain) {
         struct cover_node **grown = alloc_resize(c->chain, n * 2 + 64, sizeof *grown);
