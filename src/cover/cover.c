@@ -183,6 +183,9 @@ static size_t chain_kept(const struct cover *c, size_t keep_bytes) {
 
 static enum packllm_status sync_text(struct cover *c, const char *text, size_t size,
                                      struct packllm_error *err) {
+    if (c->given) {
+        cover_forget(c); /* of those tokens no text is known, so nothing is shared with it */
+    }
     size_t total = size + c->lead, keep = 0;
     enum packllm_status status = cover_reserve(c, total, err);
     if (status < 0) {
@@ -311,9 +314,6 @@ enum packllm_status cover_sync(struct cover *c, const char *text, size_t size,
                                struct packllm_error *err) {
     if (size == 0 && c->n_prefix == 0) {
         return fail(err, PACKLLM_E_TEXT, c->member->index, "the text is empty");
-    }
-    if (c->given) {
-        cover_forget(c); /* of those tokens no text is known, so nothing is shared with it */
     }
     enum packllm_status status = sync_text(c, text, size, err);
     if (status < 0) {
