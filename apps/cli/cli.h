@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "common/args.h"
 #include "common/json.h"
+#include "common/packfile.h"
 #include "common/spec.h"
 #include "common/tty.h"
 #include "options.h"
@@ -42,6 +43,19 @@ void ui_warn(struct cli *cli, const char *format, ...) __attribute__((format(pri
 int ui_status(struct cli *cli, enum packllm_status status, const struct packllm_error *err);
 /* Several lines, each a ui_line. */
 void ui_lines(struct cli *cli, enum ui_level level, const struct buf *text);
+
+/* ---- config.c: settings from a file, for commands with --config ---- */
+
+struct config {
+    const char *path; /* NULL: none */
+    struct packfile_config file;
+    struct args_setting *settings; /* [n] */
+    size_t n;
+};
+/* EXIT_FINE, or the exit code after saying why; config_done in any case, once args is done with. */
+int config_read(struct cli *cli, const struct args_table *table, const struct args_command *command,
+                int argc, char **argv, struct config *out);
+void config_done(struct config *config);
 
 /* ---- output.c: stdout, and files that are whole or not there ---- */
 

@@ -108,7 +108,10 @@ static int locate(struct work *work, struct spec *spec) {
 /* The SPECs given, or the default pack's where there are none; those of a pack file before them. */
 static int read_specs(struct work *work, const char *const *given, size_t n, const char *file) {
     if (file != NULL) {
-        enum packllm_status status = packfile_read(file, &work->specs, &work->n, &work->err);
+        const char *config = value(work, OPT_CONFIG)->text;
+        bool settings = config != NULL && strcmp(config, file) == 0;
+        enum packllm_status status =
+            packfile_read(file, settings, &work->specs, &work->n, &work->err);
         if (status != PACKLLM_OK) {
             return failed(work, status);
         }

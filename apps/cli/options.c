@@ -571,6 +571,21 @@ static struct args_option options[N_OPTIONS] = {
                    .group = MAPPING,
                    .commands = ALIGN,
                    .help = "show the N pairs of the largest distance"},
+    [OPT_CONFIG] = {.name = "config",
+                    .argument = "FILE",
+                    .type = ARGS_TEXT,
+                    .group = SERVING,
+                    .commands = SERVE,
+                    .file = true,
+                    .help =
+                        "settings from an INI file: these options as NAME = VALUE, then members "
+                        "as in a pack file; the environment and flags beat it"},
+    [OPT_OPEN] = {.name = "open",
+                  .type = ARGS_FLAG,
+                  .group = SERVING,
+                  .commands = SERVE,
+                  .help =
+                      "open the page in a browser once the models are there, or say where it is"},
     [OPT_HOST] = {.name = "host",
                   .argument = "ADDRESS",
                   .type = ARGS_TEXT,
