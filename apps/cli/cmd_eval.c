@@ -83,12 +83,6 @@ static int read_tasks(struct evaluation *e) {
             return ui_status(cli, status, &err);
         }
         e->n++;
-        if (e->tasks[i].generation) {
-            return ui_fail(cli, EXIT_USE,
-                           "%s: questions with an \"answer\" to be written are not in this version "
-                           "yet; \"choices\" and \"gold\" are expected",
-                           e->tasks[i].path);
-        }
         for (size_t k = 0; k < i; k++) {
             if (strcmp(e->tasks[i].name, e->tasks[k].name) == 0) {
                 return ui_fail(cli, EXIT_USE, "two tasks are called '%s': %s and %s",
@@ -133,6 +127,16 @@ static int read_methods(struct evaluation *e) {
     enum packllm_status status =
         methods_read(&e->methods, opt_text(args, OPT_METHODS), &rules, &err);
     return status < 0 ? ui_status(e->cli, status, &err) : EXIT_FINE;
+}
+
+/* Answers are written greedily. */
+static int open_writer(struct evaluation *e) {
+    bool any = false;
+    for (size_t i = 0; i < e->n; i++) {
+        any = any || e->tasks[i].generation;
+    }
+    e->work.session_params.sampling.temp = 0;
+    return any ? work_session(&e->work) : EXIT_FINE;
 }
 
 /* ---- the results file ---- */
@@ -278,6 +282,7 @@ int cmd_eval(struct cli *cli) {
     buf_init(&e.progress, 4096);
     int code = begin(&e, &going);
     code = going ? read_methods(&e) : code;
+    code = going && code == EXIT_FINE ? open_writer(&e) : code;
     code = going && code == EXIT_FINE ? open_results(&e) : code;
     code = going && code == EXIT_FINE ? ask(&e) : code;
     results_close(e.results);

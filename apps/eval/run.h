@@ -21,12 +21,18 @@ struct eval_record {
     double *reading; /* [n] seconds */
     double *forward; /* [n] seconds of them inside the model library */
     double seconds;  /* in all */
+    char **texts;    /* [m] of a generation task, else NULL; of one that does not write NULL */
+    char *answer;    /* what was wanted */
 };
+/* Zeros; false: no memory, and nothing is held. */
+bool eval_record_room(struct eval_record *r, size_t m, size_t o, size_t n);
+bool eval_record_answers(struct eval_record *r, size_t m, const char *answer);
+void eval_record_done(struct eval_record *r, size_t m);
 
 struct eval_task {
     const struct task *task;
     struct eval_record *records; /* [n] */
-    size_t n, skipped;
+    size_t n, skipped, n_methods;
 };
 
 struct eval {

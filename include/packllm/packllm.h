@@ -653,6 +653,14 @@ packllm_session_options(struct packllm_session *session, const char *context, si
                         const struct packllm_options_params *params,
                         struct packllm_options *out_options, struct packllm_error *err);
 PACKLLM_API void packllm_options_done(struct packllm_options *options);
+/* From the next prompt on the session weighs and fuses as the method says, in bytes: several methods
+ * can write behind one prompt that the members read once. E_ARG: as above, or the method cannot
+ * write. */
+PACKLLM_API enum packllm_status packllm_session_use(struct packllm_session *session,
+                                                    const struct packllm_method *method,
+                                                    struct packllm_error *err);
+/* Members forget what they read: figures then depend on nothing but what follows. */
+PACKLLM_API void packllm_session_forget(struct packllm_session *session);
 /* E_CONTEXT if a member cannot read a text of this kind in one go; nothing is evaluated. */
 PACKLLM_API enum packllm_status packllm_session_fits(const struct packllm_session *session,
                                                      const char *text, size_t size,

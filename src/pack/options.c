@@ -52,8 +52,8 @@ void packllm_options_done(struct packllm_options *options) {
 
 /* ---- what may be asked for ---- */
 
-static enum packllm_status check_method(struct packllm_session *s, const struct packllm_method *m,
-                                        struct packllm_error *err) {
+enum packllm_status pack_check_method(struct packllm_session *s, const struct packllm_method *m,
+                                      struct packllm_error *err) {
     struct packllm_session_params p = s->params;
     if (m->member >= 0) {
         return (size_t)m->member < s->pack->n ? PACKLLM_OK
@@ -103,7 +103,7 @@ static enum packllm_status check(const struct call *c, const struct packllm_meth
         status = check_text("an option", c->options[o].text, c->options[o].size, err);
     }
     for (size_t m = 0; m < n_methods && status >= 0; m++) {
-        status = check_method(c->s, &methods[m], err);
+        status = pack_check_method(c->s, &methods[m], err);
     }
     return status;
 }
