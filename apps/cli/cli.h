@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "common/args.h"
 #include "common/json.h"
+#include "common/packfile.h"
 #include "common/spec.h"
 #include "common/tty.h"
 #include "options.h"
@@ -26,6 +27,7 @@ struct cli {
     struct args args;
     struct buf folder; /* the cache's, once members.c or cmd_models.c has asked for it */
     bool json, log_json, quiet;
+    bool untempered; /* members are opened without the temperatures of their specs */
     struct tty_progress progress;
 };
 
@@ -85,6 +87,7 @@ struct work {
     struct spec *specs;                 /* [n] */
     struct packllm_member_spec *member; /* [n], pointing into specs */
     size_t n;
+    struct packfile_settings settings;
     double *fixed; /* [n] for --weights fixed:…, else NULL */
     struct packllm_params params;
     struct packllm_session_params session_params;
@@ -152,10 +155,14 @@ int cmd_models(struct cli *cli);
 int cmd_bench(struct cli *cli);
 int cmd_align(struct cli *cli);
 int cmd_eval(struct cli *cli);
+int cmd_calibrate(struct cli *cli);
 int cmd_serve(struct cli *cli);
 int cmd_help(struct cli *cli);
 int cmd_version(struct cli *cli);
 int cmd_completion(struct cli *cli);
+
+/* cmd_eval.c: a template with its \n and \t read; NULL: no memory. To be freed. */
+char *eval_unescaped(const char *text);
 
 /* cmd_models.c: runs the fetch script; EXIT_FINE or the exit code. */
 int models_folder(struct cli *cli);

@@ -47,7 +47,7 @@ static bool on_progress(void *data, const char *task, size_t done, size_t n, dou
 /* ---- what is asked ---- */
 
 /* \n and \t of a command line, where no shell has made them. */
-static char *unescaped(const char *text) {
+char *eval_unescaped(const char *text) {
     char *out = alloc_text(text, strlen(text)), *to = out;
     for (const char *p = text; out != NULL && *p != '\0'; p++) {
         bool escape = *p == '\\' && (p[1] == 'n' || p[1] == 't' || p[1] == '\\');
@@ -70,7 +70,7 @@ static int read_tasks(struct evaluation *e) {
         return ui_fail(cli, EXIT_USE, "no task; usage: packllm eval TASK.jsonl...");
     }
     if (opt_set(args, OPT_TEMPLATE)) {
-        rules.form = e->form = unescaped(opt_text(args, OPT_TEMPLATE));
+        rules.form = e->form = eval_unescaped(opt_text(args, OPT_TEMPLATE));
     }
     e->tasks = alloc_zero(args->n_operands, sizeof *e->tasks);
     e->done = alloc_zero(args->n_operands, sizeof *e->done);
@@ -122,7 +122,7 @@ static int read_methods(struct evaluation *e) {
     }
     struct method_rules rules = {.members = e->names,
                                  .n_members = e->work.n,
-                                 .shrink = opt_double(args, OPT_SHRINK),
+                                 .shrink = e->work.session_params.shrink,
                                  .tau = opt_double(args, OPT_TAU)};
     enum packllm_status status =
         methods_read(&e->methods, opt_text(args, OPT_METHODS), &rules, &err);
@@ -179,6 +179,10 @@ static bool describe_members(struct evaluation *e) {
         }
         number_shortest(number, m->prior);
         ok = ok && buf_printf(&e->members, " prior %s", number);
+        if (m->temperature != 1) {
+            number_shortest(number, m->temperature);
+            ok = ok && buf_printf(&e->members, " temperature %s", number);
+        }
         number_shortest(number, m->cap);
         ok = ok && buf_printf(&e->members, " cap %s c %u", number, (unsigned)m->n_ctx);
     }
@@ -188,7 +192,7 @@ static bool describe_members(struct evaluation *e) {
 static bool describe_settings(struct evaluation *e) {
     const struct args *args = &e->cli->args;
     char shrink[NUMBER_TEXT], tau[NUMBER_TEXT], epsilon[NUMBER_TEXT];
-    number_shortest(shrink, opt_double(args, OPT_SHRINK));
+    number_shortest(shrink, e->work.session_params.shrink);
     number_shortest(tau, opt_double(args, OPT_TAU));
     number_shortest(epsilon, opt_double(args, OPT_EPSILON));
     bool ok = buf_printf(&e->settings, "shrink %s, tau %s, epsilon %s, shots %lld, weights from %s",

@@ -108,7 +108,8 @@ static int locate(struct work *work, struct spec *spec) {
 /* The SPECs given, or the default pack's where there are none; those of a pack file before them. */
 static int read_specs(struct work *work, const char *const *given, size_t n, const char *file) {
     if (file != NULL) {
-        enum packllm_status status = packfile_read(file, &work->specs, &work->n, &work->err);
+        enum packllm_status status =
+            packfile_read(file, &work->specs, &work->n, &work->settings, &work->err);
         if (status != PACKLLM_OK) {
             return failed(work, status);
         }
@@ -145,6 +146,7 @@ static int locate_all(struct work *work) {
     }
     for (size_t i = 0; i < work->n; i++) {
         work->member[i] = work->specs[i].member;
+        work->member[i].temperature = work->cli->untempered ? 1 : work->specs[i].member.temperature;
         work->member[i].path = work->specs[i].path;
         work->member[i].name = work->specs[i].name;
         work->member[i].lora = work->specs[i].lora;
@@ -367,7 +369,8 @@ static int read_params(struct work *work) {
                                                     : PACKLLM_SPACE_AUTO;
     const char *drop = opt_text(args, OPT_DROP);
     session->drop = drop != NULL && strcmp(drop, "off") == 0 ? PACKLLM_DROP_OFF : PACKLLM_DROP_AUTO;
-    session->shrink = opt_double(args, OPT_SHRINK);
+    bool own = work->settings.shrink_given && value(work, OPT_SHRINK)->source == ARGS_DEFAULT;
+    session->shrink = own ? work->settings.shrink : opt_double(args, OPT_SHRINK);
     session->tau = opt_double(args, OPT_TAU);
     session->epsilon = opt_double(args, OPT_EPSILON);
     const char *choose = opt_text(args, OPT_CHOOSE);
