@@ -86,9 +86,8 @@ static int read_tasks(struct calibration *k) {
     struct cli *cli = k->cli;
     const struct args *args = &cli->args;
     struct packllm_error err = {0};
-    struct task_rules rules = {.skip_bad = opt_set(args, OPT_SKIP_BAD),
-                               .skipped = on_skipped,
-                               .data = k};
+    struct task_rules rules = {
+        .skip_bad = opt_set(args, OPT_SKIP_BAD), .skipped = on_skipped, .data = k};
     if (opt_set(args, OPT_TEMPLATE)) {
         rules.form = k->form = eval_unescaped(opt_text(args, OPT_TEMPLATE));
     }
@@ -343,9 +342,7 @@ static bool add_setting(struct buf *out, const char *key, const char *value) {
 }
 
 static bool add_number(struct buf *out, const char *key, double value, double usual) {
-    char number[NUMBER_TEXT];
-    number_shortest(number, value);
-    return value == usual || buf_printf(out, "%s = %s\n", key, number);
+    return value == usual || buf_printf(out, "%s = %.7g\n", key, value);
 }
 
 /* A file by its name in the cache, or else by its whole path. */
@@ -399,13 +396,11 @@ static int write_pack(struct calibration *k) {
                        "nothing beyond the standard error; --force writes them all the same");
     }
     buf_init(&out, 1 << 20);
-    char shrink[NUMBER_TEXT];
-    number_shortest(shrink, k->fitted.point.shrink);
     bool fine = buf_printf(&out,
                            "# packllm calibrate %s: %zu %s, loss held out %.4f, was %.4f "
-                           "(nats)\nshrink = %s\n",
+                           "(nats)\nshrink = %.7g\n",
                            PACKLLM_VERSION, k->n_items, of_text(k) ? "windows" : "questions",
-                           k->fitted.held_out, k->fitted.before, shrink);
+                           k->fitted.held_out, k->fitted.before, k->fitted.point.shrink);
     size_t i = 0;
     while (i < k->work.n && fine) {
         fine = write_member(k, i, &out);
@@ -430,10 +425,9 @@ static int write_pack(struct calibration *k) {
 
 /* ---- what is told ---- */
 
-static void result_json(const struct calibration *k, struct buf *out) {
+static void result_json(const struct calibration *k, const char *written, struct buf *out) {
     const struct calib_result *r = &k->fitted;
     double unit = of_text(k) ? BITS_PER_NAT : 1, n = (double)k->n_items;
-    const char *path = opt_text(&k->cli->args, OPT_OUTPUT);
     struct json json;
     json_init(&json, out);
     json_begin_object(&json);
@@ -465,7 +459,7 @@ static void result_json(const struct calibration *k, struct buf *out) {
         json_key_double(&json, "accuracy_held_out", (double)r->right_held_out / n);
         json_key_double(&json, "stderr_accuracy", r->stderr_right);
     }
-    json_key_text(&json, "written", path);
+    json_key_text(&json, "written", written);
     json_key_double(&json, "seconds", now() - k->started);
     json_end_object(&json);
 }
@@ -497,24 +491,25 @@ static void result_text(const struct calibration *k, struct buf *out) {
     (void)buf_add_text(out, gains(r) ? "" : "no gain beyond the standard error\n");
 }
 
+/* What was found is told also where it is not worth writing. */
 static int report(struct calibration *k) {
     const char *path = opt_text(&k->cli->args, OPT_OUTPUT);
     struct buf out;
-    int code = path != NULL ? write_pack(k) : EXIT_FINE;
+    int code = path != NULL ? write_pack(k) : EXIT_FINE, printed;
+    const char *written = code == EXIT_FINE ? path : NULL;
     buf_init(&out, RESULT_CEILING);
-    if (code == EXIT_FINE && k->cli->json) {
-        result_json(k, &out);
-        code = output_json(k->cli, &out);
-    } else if (!k->cli->json) { /* also of a fit that is not worth writing */
+    if (k->cli->json) {
+        result_json(k, written, &out);
+        printed = output_json(k->cli, &out);
+    } else {
         result_text(k, &out);
-        if (path != NULL && code == EXIT_FINE) {
-            (void)buf_printf(&out, "written: %s\n", path);
+        if (written != NULL) {
+            (void)buf_printf(&out, "written: %s\n", written);
         }
-        int printed = output_buf(k->cli, &out);
-        code = code == EXIT_FINE ? printed : code;
+        printed = output_buf(k->cli, &out);
     }
     buf_done(&out);
-    return code;
+    return code == EXIT_FINE ? printed : code;
 }
 
 int cmd_calibrate(struct cli *cli) {
