@@ -280,13 +280,18 @@ static bool read_before(struct calibration *k) {
     return true;
 }
 
+static bool fits_temperatures(const struct calibration *k) {
+    const char *when = opt_text(&k->cli->args, OPT_TEMPERATURES);
+    return strcmp(when, "on") == 0 || (strcmp(when, "auto") == 0 && of_text(k));
+}
+
 static int fit(struct calibration *k) {
     const struct args *args = &k->cli->args;
     struct packllm_error err = {0};
     struct calib calib = {.n_members = k->work.n,
                           .folds = (size_t)opt_int(args, OPT_FOLDS),
                           .blocks = of_text(k),
-                          .temperatures = !opt_set(args, OPT_NO_TEMPERATURES),
+                          .temperatures = fits_temperatures(k),
                           .before = &k->before,
                           .loss = on_loss,
                           .start = on_start,

@@ -520,11 +520,16 @@ static struct args_option options[N_OPTIONS] = {
                               .commands = CALIBRATE,
                               .help = "a text (-f) is cut into windows of W bytes: the first half "
                                       "weighs, the second is scored"},
-    [OPT_NO_TEMPERATURES] = {.name = "no-temperatures",
-                             .type = ARGS_FLAG,
-                             .group = ASKING,
-                             .commands = CALIBRATE,
-                             .help = "fit priors and shrinkage only"},
+    [OPT_TEMPERATURES] =
+        {.name = "temperatures",
+         .argument = "WHEN",
+         .type = ARGS_CHOICE,
+         .choices = "auto|on|off",
+         .initial = "auto",
+         .group = ASKING,
+         .commands = CALIBRATE,
+         .help = "fit the members' temperatures, too; auto: on a text. The marks of questions ask "
+                 "for sharp members, which need not write well"},
     [OPT_OUTPUT] = {.name = "output",
                     .brief = "-o",
                     .argument = "FILE",

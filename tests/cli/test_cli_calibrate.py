@@ -33,7 +33,7 @@ class Calibrate(Program):
 class Fits(Calibrate):
     def test_a_pack_file_that_does_what_was_told(self):
         task, pack = self.task(questions()), self.folder / "mine.ini"
-        told = self.good_json("calibrate", task, *PAIR, "-o", pack, "--folds", "3")
+        told = self.good_json("calibrate", task, *PAIR, "-o", pack, "--folds", "3", "--temperatures", "on")
         self.assertGreater(told["members"][0]["prior"], 0.7)  # it knows stories, the other one does not
         self.assertLess(told["change"] + told["stderr"], 0)
         self.assertGreaterEqual(told["accuracy_held_out"], told["accuracy_before"])
@@ -50,7 +50,8 @@ class Fits(Calibrate):
         beaten = self.good("eval", task, "-t", "1", "--pack", pack, "--methods", "exact", "--shrink", "64", "--json")
         self.assertNotEqual(json.loads(beaten)["gold_nll"], told["fitted"])
         # Once calibrated, there is nothing left to gain.
-        again = self.run_program("calibrate", task, "-t", "1", "--pack", pack, "--folds", "3", "-o", self.folder / "again.ini", "--json")
+        again = self.run_program("calibrate", task, "-t", "1", "--pack", pack, "--folds", "3", "--temperatures", "on",
+                                 "-o", self.folder / "again.ini", "--json")
         self.assertEqual(again.returncode, 1)
         self.assertIn(b"nothing is written", again.stderr)
         self.assertIsNone(json.loads(again.stdout)["written"])
@@ -58,7 +59,7 @@ class Fits(Calibrate):
 
     def test_it_repeats_itself_and_is_never_on(self):
         task = self.task(questions(10))
-        args = ("calibrate", task, *PAIR, "--no-temperatures", "--folds", "2")
+        args = ("calibrate", task, *PAIR, "--folds", "2")
         one, two = self.good_json(*args), self.good_json(*args)
         for told in one, two:
             told.pop("seconds")
@@ -69,7 +70,7 @@ class Fits(Calibrate):
 
     def test_labels_that_mean_nothing(self):
         task, pack = self.task(questions(shuffled=True)), self.folder / "mine.ini"
-        told = self.good_json("calibrate", task, *PAIR, "--no-temperatures", "--folds", "3")
+        told = self.good_json("calibrate", task, *PAIR, "--folds", "3")
         right = told["accuracy_held_out"] - told["accuracy_before"]
         self.assertLess(right, 3 * told["stderr_accuracy"] + 1e-9)
 
