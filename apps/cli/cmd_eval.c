@@ -60,6 +60,10 @@ char *eval_unescaped(const char *text) {
     return out;
 }
 
+static bool runs(const struct args *args) {
+    return strcmp(opt_text(args, OPT_WEIGHTS_MODE), "running") == 0;
+}
+
 static int read_tasks(struct evaluation *e) {
     struct cli *cli = e->cli;
     const struct args *args = &cli->args;
@@ -68,6 +72,11 @@ static int read_tasks(struct evaluation *e) {
         .skip_bad = opt_set(args, OPT_SKIP_BAD), .skipped = on_skipped, .data = e};
     if (args->n_operands == 0) {
         return ui_fail(cli, EXIT_USE, "no task; usage: packllm eval TASK.jsonl...");
+    }
+    if (opt_set(args, OPT_REFIT) && runs(args)) {
+        return ui_fail(cli, EXIT_USE,
+                       "--refit and --weights-mode running: both say where weights come from, give "
+                       "up one");
     }
     if (opt_set(args, OPT_TEMPLATE)) {
         rules.form = e->form = eval_unescaped(opt_text(args, OPT_TEMPLATE));
@@ -197,7 +206,9 @@ static bool describe_settings(struct evaluation *e) {
     number_shortest(epsilon, opt_double(args, OPT_EPSILON));
     bool ok = buf_printf(&e->settings, "shrink %s, tau %s, epsilon %s, shots %lld, weights from %s",
                          shrink, tau, epsilon, (long long)opt_int(args, OPT_SHOTS),
-                         opt_set(args, OPT_REFIT) ? "each option, too" : "the question");
+                         opt_set(args, OPT_REFIT) ? "each option, too"
+                         : runs(args)             ? "what stands before, every 64 bytes"
+                                                  : "the question");
     if (args->values[OPT_ORDER_SEED].set && opt_int(args, OPT_SHOTS) > 0) {
         ok =
             ok && buf_printf(&e->settings, ", seed %lld", (long long)opt_int(args, OPT_ORDER_SEED));
@@ -239,6 +250,7 @@ static int ask(struct evaluation *e) {
                        .methods = &e->methods,
                        .results = e->results,
                        .refit = opt_set(args, OPT_REFIT),
+                       .running = runs(args),
                        .skip_bad = opt_set(args, OPT_SKIP_BAD),
                        .limit = (size_t)opt_int(args, OPT_LIMIT),
                        .shots = (size_t)opt_int(args, OPT_SHOTS),

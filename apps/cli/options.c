@@ -443,6 +443,16 @@ static struct args_option options[N_OPTIONS] = {
                    .commands = EVAL,
                    .help = "weights from question and option, for each option anew; else from the "
                            "question alone"},
+    [OPT_WEIGHTS_MODE] =
+        {.name = "weights-mode",
+         .argument = "MODE",
+         .type = ARGS_CHOICE,
+         .choices = "prompt|running",
+         .initial = "prompt",
+         .group = ASKING,
+         .commands = EVAL,
+         .help = "prompt: weights from the question. running: anew every 64 bytes, from all that "
+                 "stands before, as the server has them where no context is known"},
     [OPT_SHOTS] = {.name = "shots",
                    .argument = "N",
                    .type = ARGS_INT,

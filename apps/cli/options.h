@@ -58,6 +58,7 @@ enum option {
     OPT_NEXT,
     OPT_METHODS,
     OPT_REFIT,
+    OPT_WEIGHTS_MODE,
     OPT_SHOTS,
     OPT_SHOTS_FILE,
     OPT_LIMIT,

@@ -223,7 +223,8 @@ static enum packllm_status check_fits(const struct eval *e, const struct questio
 static enum packllm_status measure(const struct eval *e, const struct question *q, bool fresh,
                                    struct eval_record *out, struct packllm_error *err) {
     struct packllm_option options[TASK_CHOICES_MAX];
-    struct packllm_options_params params = {.refit = e->refit, .fresh = fresh};
+    struct packllm_options_params params = {
+        .refit = e->refit, .running = e->running, .fresh = fresh};
     struct packllm_options got;
     size_t o = q->item->n_choices, m = e->methods->n, n = e->n_members;
     for (size_t i = 0; i < o; i++) {

@@ -40,7 +40,7 @@ struct eval {
     size_t n_members;
     const struct methods *methods;
     struct results *results;
-    bool refit, skip_bad;
+    bool refit, running, skip_bad;
     size_t limit;                  /* questions of each task; 0: all */
     size_t shots;                  /* demonstrations */
     const struct task *shots_from; /* NULL: the task's own first ones, which are not asked then */

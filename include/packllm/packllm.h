@@ -627,6 +627,9 @@ struct packllm_method {
 };
 struct packllm_options_params {
     bool refit; /* lambda from context and option, for each option anew; else from the context */
+    /* lambda runs: at byte x it comes from all bytes before the last multiple of 64 up to x, of the
+     * option too (none: the prior). Not with refit; whole options keep the first. */
+    bool running;
     /* Forget what was read before: the figures then depend on nothing but this call. Else what the
      * context shares with the last text is reused, which moves the last bits. */
     bool fresh;

@@ -95,6 +95,14 @@ class Figures(Eval):
         self.assertEqual(ask, same)
         self.assertNotEqual(ask[0]["gold_nll"], plain[0]["gold_nll"])
 
+    def test_weights_that_run(self):
+        task = self.task(lines([(" ".join(["Lily and Tom went to the park."] * 3), ["They played.", "Because."], 0)]))
+        for method, same in (("exact", False), ("uniform", True)):
+            still, _ = self.rows(task, *PAIR, "--methods", method)
+            running, _ = self.rows(task, *PAIR, "--methods", method, "--weights-mode", "running")
+            self.assertEqual(still[0]["gold_nll"] == running[0]["gold_nll"], same)
+        self.bad(2, "eval", task, *PAIR, "--refit", "--weights-mode", "running", says="give up one")
+
     def test_demonstrations(self):
         task = self.task()
         shots, whole = self.rows(task, *PAIR, "--shots", "2")
