@@ -113,6 +113,13 @@ int work_weigher(struct work *work);
 int work_experts(struct work *work);
 /* members.c: a member's name or its number from 0; option is what an error names. */
 int work_member(struct work *work, const char *option, const char *name, int32_t *out);
+/* pack_write.c: a pack file of the members at work; the file is whole or not there. */
+struct pack_settings {
+    const double *prior, *temperature; /* [n_members] */
+    double shrink;
+    const char *comment; /* one line */
+};
+int work_write_pack(const struct work *work, const char *path, const struct pack_settings *p);
 /* "reference" (a member, -1: none) and how the others meet its tokens. */
 void mapping_json(struct json *json, const struct work *work, int32_t reference);
 

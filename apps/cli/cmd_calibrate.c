@@ -1,18 +1,14 @@
 /* cmd_calibrate.c - `packllm calibrate`: the pack's settings fitted on a user's own questions or text,
  * what they change where they were not fitted, and, if asked for, a pack file that has them. */
-#define _XOPEN_SOURCE 700 /* realpath */
 #define PACKLLM_EXPERIMENTAL
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #include "base/alloc.h"
 #include "cli.h"
-#include "common/cache.h"
-#include "common/number.h"
 #include "eval/calibrate.h"
 #include "eval/grade.h"
 #include "eval/task.h"
@@ -335,97 +331,20 @@ static bool gains(const struct calib_result *r) {
     return r->change + (isfinite(r->stderr_change) ? r->stderr_change : 0) < 0;
 }
 
-/* Only what an INI file gives back as it is. */
-static bool writable(const char *text) {
-    size_t n = strlen(text);
-    return n > 0 && strpbrk(text, "\r\n;#]") == NULL && strchr(" \t\"", text[0]) == NULL &&
-           strchr(" \t", text[n - 1]) == NULL;
-}
-
-static bool add_setting(struct buf *out, const char *key, const char *value) {
-    return value == NULL || (writable(value) && buf_printf(out, "%s = %s\n", key, value));
-}
-
-static bool add_number(struct buf *out, const char *key, double value, double usual) {
-    return value == usual || buf_printf(out, "%s = %.7g\n", key, value);
-}
-
-/* A file by its name in the cache, or else by its whole path. */
-static bool add_model(const struct calibration *k, const struct spec *spec, struct buf *out) {
-    struct buf path;
-    buf_init(&path, 1 << 16);
-    bool named = cache_find(k->cli->folder.data, spec->name, &path) == CACHE_HERE &&
-                 strcmp(path.data, spec->path) == 0;
-    char *whole = named ? NULL : realpath(spec->path, NULL);
-    bool fine = add_setting(out, "model", named ? spec->name : whole != NULL ? whole : spec->path);
-    free(whole); /* realpath's */
-    buf_done(&path);
-    return fine;
-}
-
-static bool add_file(struct buf *out, const char *key, const char *path, double scale) {
-    char number[NUMBER_TEXT];
-    if (path == NULL) {
-        return true;
-    }
-    char *whole = realpath(path, NULL);
-    number_shortest(number, scale);
-    bool fine = whole != NULL && writable(whole) && buf_printf(out, "%s = %s", key, whole) &&
-                (scale == 1 || buf_printf(out, ":%s", number)) && buf_add_text(out, "\n");
-    free(whole);
-    return fine;
-}
-
-static bool write_member(const struct calibration *k, size_t i, struct buf *out) {
-    const struct spec *spec = &k->work.specs[i];
-    const struct packllm_member_spec *m = &spec->member;
-    double n = (double)k->work.n;
-    return writable(spec->name) && buf_printf(out, "\n[%s]\n", spec->name) &&
-           add_model(k, spec, out) && add_file(out, "lora", spec->lora, m->lora_scale) &&
-           add_file(out, "domain", spec->domain, 1) &&
-           add_setting(out, "chat-template", spec->chat_template) &&
-           add_number(out, "cap", m->cap, 1) && add_number(out, "c", (double)m->n_ctx, 0) &&
-           add_number(out, "ngl", (double)m->n_gpu_layers, -1) &&
-           add_number(out, "threads", (double)m->n_threads, 0) &&
-           add_number(out, "prior", k->fitted.point.prior[i] * n, -1) &&
-           add_number(out, "temperature", k->fitted.point.temperature[i], 1);
-}
-
 static int write_pack(struct calibration *k) {
-    const char *path = opt_text(&k->cli->args, OPT_OUTPUT);
-    struct output_file file;
-    struct buf out;
+    char comment[256];
+    const struct calib_point *at = &k->fitted.point;
+    struct pack_settings settings = {at->prior, at->temperature, at->shrink, comment};
     if (!gains(&k->fitted) && !opt_set(&k->cli->args, OPT_FORCE)) {
         return ui_fail(k->cli, EXIT_WORK,
                        "nothing is written: on what they were not fitted on, the settings gain "
                        "nothing beyond the standard error; --force writes them all the same");
     }
-    buf_init(&out, 1 << 20);
-    bool fine = buf_printf(&out,
-                           "# packllm calibrate %s: %zu %s, loss held out %.4f, was %.4f "
-                           "(nats)\nshrink = %.7g\n",
-                           PACKLLM_VERSION, k->n_items, of_text(k) ? "windows" : "questions",
-                           k->fitted.held_out, k->fitted.before, k->fitted.point.shrink);
-    size_t i = 0;
-    while (i < k->work.n && fine) {
-        fine = write_member(k, i, &out);
-        i += fine;
-    }
-    int code = EXIT_FINE;
-    if (!fine) {
-        code = ui_fail(k->cli, EXIT_WORK,
-                       "member '%s': its name, or a path of its files, cannot stand in a pack file",
-                       k->work.specs[i < k->work.n ? i : 0].name);
-    }
-    code = code == EXIT_FINE ? output_file_open(k->cli, &file, path) : code;
-    if (code == EXIT_FINE) {
-        bool whole = fwrite(out.data, 1, out.size, file.stream) == out.size;
-        code = output_file_close(k->cli, &file, whole);
-        code = whole || code != EXIT_FINE ? code
-                                          : ui_fail(k->cli, EXIT_WORK, "cannot write '%s'", path);
-    }
-    buf_done(&out);
-    return code;
+    (void)snprintf(comment, sizeof comment,
+                   "packllm calibrate %s: %zu %s, loss held out %.4f, was %.4f (nats)",
+                   PACKLLM_VERSION, k->n_items, of_text(k) ? "windows" : "questions",
+                   k->fitted.held_out, k->fitted.before);
+    return work_write_pack(&k->work, opt_text(&k->cli->args, OPT_OUTPUT), &settings);
 }
 
 /* ---- what is told ---- */
