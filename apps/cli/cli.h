@@ -27,6 +27,7 @@ struct cli {
     struct args args;
     struct buf folder; /* the cache's, once members.c or cmd_models.c has asked for it */
     bool json, log_json, quiet;
+    bool untempered; /* members are opened without the temperatures of their specs */
     struct tty_progress progress;
 };
 
@@ -100,6 +101,7 @@ struct work {
     struct spec *specs;                 /* [n] */
     struct packllm_member_spec *member; /* [n], pointing into specs */
     size_t n;
+    struct packfile_settings settings;
     double *fixed; /* [n] for --weights fixed:…, else NULL */
     struct packllm_params params;
     struct packllm_session_params session_params;
@@ -131,6 +133,13 @@ void logprobs_json(struct json *json, const struct work *work, size_t display,
 int work_experts(struct work *work);
 /* members.c: a member's name or its number from 0; option is what an error names. */
 int work_member(struct work *work, const char *option, const char *name, int32_t *out);
+/* pack_write.c: a pack file of the members at work; the file is whole or not there. */
+struct pack_settings {
+    const double *prior, *temperature; /* [n_members] */
+    double shrink;
+    const char *comment; /* one line */
+};
+int work_write_pack(const struct work *work, const char *path, const struct pack_settings *p);
 /* "reference" (a member, -1: none) and how the others meet its tokens. */
 void mapping_json(struct json *json, const struct work *work, int32_t reference);
 
@@ -173,10 +182,14 @@ int cmd_models(struct cli *cli);
 int cmd_bench(struct cli *cli);
 int cmd_align(struct cli *cli);
 int cmd_eval(struct cli *cli);
+int cmd_calibrate(struct cli *cli);
 int cmd_serve(struct cli *cli);
 int cmd_help(struct cli *cli);
 int cmd_version(struct cli *cli);
 int cmd_completion(struct cli *cli);
+
+/* cmd_eval.c: a template with its \n and \t read; NULL: no memory. To be freed. */
+char *eval_unescaped(const char *text);
 
 /* cmd_models.c: runs the fetch script; EXIT_FINE or the exit code. */
 int models_folder(struct cli *cli);

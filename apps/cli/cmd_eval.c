@@ -47,7 +47,7 @@ static bool on_progress(void *data, const char *task, size_t done, size_t n, dou
 /* ---- what is asked ---- */
 
 /* \n and \t of a command line, where no shell has made them. */
-static char *unescaped(const char *text) {
+char *eval_unescaped(const char *text) {
     char *out = alloc_text(text, strlen(text)), *to = out;
     for (const char *p = text; out != NULL && *p != '\0'; p++) {
         bool escape = *p == '\\' && (p[1] == 'n' || p[1] == 't' || p[1] == '\\');
@@ -60,6 +60,10 @@ static char *unescaped(const char *text) {
     return out;
 }
 
+static bool runs(const struct args *args) {
+    return strcmp(opt_text(args, OPT_WEIGHTS_MODE), "running") == 0;
+}
+
 static int read_tasks(struct evaluation *e) {
     struct cli *cli = e->cli;
     const struct args *args = &cli->args;
@@ -69,8 +73,13 @@ static int read_tasks(struct evaluation *e) {
     if (args->n_operands == 0) {
         return ui_fail(cli, EXIT_USE, "no task; usage: packllm eval TASK.jsonl...");
     }
+    if (opt_set(args, OPT_REFIT) && runs(args)) {
+        return ui_fail(cli, EXIT_USE,
+                       "--refit and --weights-mode running: both say where weights come from, give "
+                       "up one");
+    }
     if (opt_set(args, OPT_TEMPLATE)) {
-        rules.form = e->form = unescaped(opt_text(args, OPT_TEMPLATE));
+        rules.form = e->form = eval_unescaped(opt_text(args, OPT_TEMPLATE));
     }
     e->tasks = alloc_zero(args->n_operands, sizeof *e->tasks);
     e->done = alloc_zero(args->n_operands, sizeof *e->done);
@@ -83,12 +92,6 @@ static int read_tasks(struct evaluation *e) {
             return ui_status(cli, status, &err);
         }
         e->n++;
-        if (e->tasks[i].generation) {
-            return ui_fail(cli, EXIT_USE,
-                           "%s: questions with an \"answer\" to be written are not in this version "
-                           "yet; \"choices\" and \"gold\" are expected",
-                           e->tasks[i].path);
-        }
         for (size_t k = 0; k < i; k++) {
             if (strcmp(e->tasks[i].name, e->tasks[k].name) == 0) {
                 return ui_fail(cli, EXIT_USE, "two tasks are called '%s': %s and %s",
@@ -128,11 +131,21 @@ static int read_methods(struct evaluation *e) {
     }
     struct method_rules rules = {.members = e->names,
                                  .n_members = e->work.n,
-                                 .shrink = opt_double(args, OPT_SHRINK),
+                                 .shrink = e->work.session_params.shrink,
                                  .tau = opt_double(args, OPT_TAU)};
     enum packllm_status status =
         methods_read(&e->methods, opt_text(args, OPT_METHODS), &rules, &err);
     return status < 0 ? ui_status(e->cli, status, &err) : EXIT_FINE;
+}
+
+/* Answers are written greedily. */
+static int open_writer(struct evaluation *e) {
+    bool any = false;
+    for (size_t i = 0; i < e->n; i++) {
+        any = any || e->tasks[i].generation;
+    }
+    e->work.session_params.sampling.temp = 0;
+    return any ? work_session(&e->work) : EXIT_FINE;
 }
 
 /* ---- the results file ---- */
@@ -175,6 +188,10 @@ static bool describe_members(struct evaluation *e) {
         }
         number_shortest(number, m->prior);
         ok = ok && buf_printf(&e->members, " prior %s", number);
+        if (m->temperature != 1) {
+            number_shortest(number, m->temperature);
+            ok = ok && buf_printf(&e->members, " temperature %s", number);
+        }
         number_shortest(number, m->cap);
         ok = ok && buf_printf(&e->members, " cap %s c %u", number, (unsigned)m->n_ctx);
     }
@@ -184,12 +201,14 @@ static bool describe_members(struct evaluation *e) {
 static bool describe_settings(struct evaluation *e) {
     const struct args *args = &e->cli->args;
     char shrink[NUMBER_TEXT], tau[NUMBER_TEXT], epsilon[NUMBER_TEXT];
-    number_shortest(shrink, opt_double(args, OPT_SHRINK));
+    number_shortest(shrink, e->work.session_params.shrink);
     number_shortest(tau, opt_double(args, OPT_TAU));
     number_shortest(epsilon, opt_double(args, OPT_EPSILON));
     bool ok = buf_printf(&e->settings, "shrink %s, tau %s, epsilon %s, shots %lld, weights from %s",
                          shrink, tau, epsilon, (long long)opt_int(args, OPT_SHOTS),
-                         opt_set(args, OPT_REFIT) ? "each option, too" : "the question");
+                         opt_set(args, OPT_REFIT) ? "each option, too"
+                         : runs(args)             ? "what stands before, every 64 bytes"
+                                                  : "the question");
     if (args->values[OPT_ORDER_SEED].set && opt_int(args, OPT_SHOTS) > 0) {
         ok =
             ok && buf_printf(&e->settings, ", seed %lld", (long long)opt_int(args, OPT_ORDER_SEED));
@@ -231,6 +250,7 @@ static int ask(struct evaluation *e) {
                        .methods = &e->methods,
                        .results = e->results,
                        .refit = opt_set(args, OPT_REFIT),
+                       .running = runs(args),
                        .skip_bad = opt_set(args, OPT_SKIP_BAD),
                        .limit = (size_t)opt_int(args, OPT_LIMIT),
                        .shots = (size_t)opt_int(args, OPT_SHOTS),
@@ -278,6 +298,7 @@ int cmd_eval(struct cli *cli) {
     buf_init(&e.progress, 4096);
     int code = begin(&e, &going);
     code = going ? read_methods(&e) : code;
+    code = going && code == EXIT_FINE ? open_writer(&e) : code;
     code = going && code == EXIT_FINE ? open_results(&e) : code;
     code = going && code == EXIT_FINE ? ask(&e) : code;
     results_close(e.results);

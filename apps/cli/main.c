@@ -10,10 +10,19 @@ static const struct {
     const char *name;
     int (*run)(struct cli *cli);
 } runners[] = {
-    {"run", cmd_run},     {"chat", cmd_chat},       {"weigh", cmd_weigh},
-    {"score", cmd_score}, {"models", cmd_models},   {"bench", cmd_bench},
-    {"align", cmd_align}, {"eval", cmd_eval},       {"serve", cmd_serve},
-    {"help", cmd_help},   {"version", cmd_version}, {"completion", cmd_completion},
+    {"run", cmd_run},
+    {"chat", cmd_chat},
+    {"weigh", cmd_weigh},
+    {"score", cmd_score},
+    {"models", cmd_models},
+    {"bench", cmd_bench},
+    {"align", cmd_align},
+    {"eval", cmd_eval},
+    {"calibrate", cmd_calibrate},
+    {"serve", cmd_serve},
+    {"help", cmd_help},
+    {"version", cmd_version},
+    {"completion", cmd_completion},
 };
 
 /* A closed standard stream must not be reopened by chance as some file of ours: it becomes one whose

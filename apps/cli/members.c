@@ -111,7 +111,7 @@ static int read_specs(struct work *work, const char *const *given, size_t n, con
         const char *config = value(work, OPT_CONFIG)->text;
         bool settings = config != NULL && strcmp(config, file) == 0;
         enum packllm_status status =
-            packfile_read(file, settings, &work->specs, &work->n, &work->err);
+            packfile_read(file, settings, &work->specs, &work->n, &work->settings, &work->err);
         if (status != PACKLLM_OK) {
             return failed(work, status);
         }
@@ -148,6 +148,7 @@ static int locate_all(struct work *work) {
     }
     for (size_t i = 0; i < work->n; i++) {
         work->member[i] = work->specs[i].member;
+        work->member[i].temperature = work->cli->untempered ? 1 : work->specs[i].member.temperature;
         work->member[i].path = work->specs[i].path;
         work->member[i].name = work->specs[i].name;
         work->member[i].lora = work->specs[i].lora;
@@ -370,7 +371,8 @@ static int read_params(struct work *work) {
                                                     : PACKLLM_SPACE_AUTO;
     const char *drop = opt_text(args, OPT_DROP);
     session->drop = drop != NULL && strcmp(drop, "off") == 0 ? PACKLLM_DROP_OFF : PACKLLM_DROP_AUTO;
-    session->shrink = opt_double(args, OPT_SHRINK);
+    bool own = work->settings.shrink_given && value(work, OPT_SHRINK)->source == ARGS_DEFAULT;
+    session->shrink = own ? work->settings.shrink : opt_double(args, OPT_SHRINK);
     session->tau = opt_double(args, OPT_TAU);
     session->epsilon = opt_double(args, OPT_EPSILON);
     const char *choose = opt_text(args, OPT_CHOOSE);

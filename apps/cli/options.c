@@ -19,9 +19,11 @@ enum {
     CHAT = 512,
     RUN = COMPLETE | CHAT, /* what writes */
     EVAL = 1024,
+    CALIBRATE = 4096,
+    ASK = EVAL | CALIBRATE, /* questions */
     TEXT = RUN | WEIGH | SCORE,
     WORK = TEXT | BENCH | SERVE,
-    ALL = WORK | EVAL | ALIGN | MODELS | HELP | VERSION | COMPLETION
+    ALL = WORK | ASK | ALIGN | MODELS | HELP | VERSION | COMPLETION
 };
 
 static const char MEMBERS[] = "Members";
@@ -47,7 +49,7 @@ static struct args_option options[N_OPTIONS] = {
          .argument = "SPEC",
          .type = ARGS_LIST,
          .group = MEMBERS,
-         .commands = WORK | EVAL,
+         .commands = WORK | ASK,
          .file = true,
          .help = "a member: a GGUF file or a name in the cache, then ,KEY=VALUE: name, prior, cap, "
                  "ngl, c, threads, lora=ADAPTER[:SCALE], domain=TEXT (for cbtm), chat-template. "
@@ -58,16 +60,16 @@ static struct args_option options[N_OPTIONS] = {
                   .argument = "FILE",
                   .type = ARGS_TEXT,
                   .group = MEMBERS,
-                  .commands = WORK | EVAL,
+                  .commands = WORK | ASK,
                   .file = true,
                   .help = "members from an INI file: a section each, [NAME] with model = PATH and "
                           "the settings of -m"},
-    [OPT_HF_REPO] = LATER("hf-repo", "-hf", WORK | EVAL),
+    [OPT_HF_REPO] = LATER("hf-repo", "-hf", WORK | ASK),
     [OPT_CACHE] = {.name = "cache",
                    .argument = "DIR",
                    .type = ARGS_TEXT,
                    .group = MEMBERS,
-                   .commands = WORK | ALIGN | MODELS | EVAL,
+                   .commands = WORK | ALIGN | MODELS | ASK,
                    .file = true,
                    .help = "the folder of downloaded models; else $XDG_CACHE_HOME/packllm or "
                            "~/.cache/packllm"},
@@ -78,7 +80,7 @@ static struct args_option options[N_OPTIONS] = {
                       .maximum = 16777216,
                       .initial = "0",
                       .group = MEMBERS,
-                      .commands = WORK | EVAL,
+                      .commands = WORK | ASK,
                       .help =
                           "context of every member in tokens; 0: the model's own, at most 4096"},
     [OPT_THREADS] = {.name = "threads",
@@ -88,7 +90,7 @@ static struct args_option options[N_OPTIONS] = {
                      .maximum = 512,
                      .initial = "0",
                      .group = MEMBERS,
-                     .commands = WORK | ALIGN | EVAL,
+                     .commands = WORK | ALIGN | ASK,
                      .help = "threads; 0: the machine's cores, at most 16"},
     [OPT_N_GPU_LAYERS] = {.name = "n-gpu-layers",
                           .brief = "-ngl",
@@ -97,7 +99,7 @@ static struct args_option options[N_OPTIONS] = {
                           .maximum = 9999,
                           .initial = "0",
                           .group = MEMBERS,
-                          .commands = WORK | EVAL,
+                          .commands = WORK | ASK,
                           .help = "layers of every member on a GPU"},
     [OPT_ISOLATE] = {.name = "isolate",
                      .argument = "WHERE",
@@ -106,13 +108,13 @@ static struct args_option options[N_OPTIONS] = {
                      .later_choices = "on",
                      .initial = "off",
                      .group = MEMBERS,
-                     .commands = WORK | EVAL,
+                     .commands = WORK | ASK,
                      .help = "members in worker processes"},
-    [OPT_RPC] = LATER("rpc", NULL, WORK | EVAL),
+    [OPT_RPC] = LATER("rpc", NULL, WORK | ASK),
     [OPT_MEMORY] = {.name = "memory",
                     .type = ARGS_FLAG,
                     .group = MEMBERS,
-                    .commands = WORK | EVAL,
+                    .commands = WORK | ASK,
                     .help = "print how much memory the pack would take, and stop"},
     [OPT_MEMORY_LIMIT] = {.name = "memory-limit",
                           .argument = "SIZE",
@@ -166,7 +168,7 @@ static struct args_option options[N_OPTIONS] = {
                     .type = ARGS_DOUBLE,
                     .maximum = 1e9,
                     .group = FUSION,
-                    .commands = WORK | EVAL,
+                    .commands = WORK | ASK,
                     .help = "pull of exact and free toward the priors; 0: the pure problem"},
     [OPT_TAU] = {.name = "tau",
                  .argument = "T",
@@ -174,7 +176,7 @@ static struct args_option options[N_OPTIONS] = {
                  .minimum = 1e-6,
                  .maximum = 1e6,
                  .group = FUSION,
-                 .commands = WORK | EVAL,
+                 .commands = WORK | ASK,
                  .help = "temperature of sim"},
     [OPT_EPSILON] =
         {.name = "epsilon",
@@ -183,7 +185,7 @@ static struct args_option options[N_OPTIONS] = {
          .minimum = 1e-9,
          .maximum = 0.5,
          .group = FUSION,
-         .commands = WORK | EVAL,
+         .commands = WORK | ASK,
          .help = "share of the probability from which the end of a token is evaluated (advanced)"},
     [OPT_ALIGN] = {.name = "align",
                    .argument = "HOW",
@@ -236,7 +238,7 @@ static struct args_option options[N_OPTIONS] = {
          .argument = "FILE",
          .type = ARGS_TEXT,
          .group = PROMPT,
-         .commands = WORK & ~(CHAT | SERVE),
+         .commands = (WORK & ~(CHAT | SERVE)) | CALIBRATE,
          .file = true,
          .help = "the text from a file, every byte of it, at most 64 MiB; - reads stdin, as does "
                  "a pipe without -p and -f"},
@@ -454,6 +456,16 @@ static struct args_option options[N_OPTIONS] = {
                    .commands = EVAL,
                    .help = "weights from question and option, for each option anew; else from the "
                            "question alone"},
+    [OPT_WEIGHTS_MODE] =
+        {.name = "weights-mode",
+         .argument = "MODE",
+         .type = ARGS_CHOICE,
+         .choices = "prompt|running",
+         .initial = "prompt",
+         .group = ASKING,
+         .commands = EVAL,
+         .help = "prompt: weights from the question. running: anew every 64 bytes, from all that "
+                 "stands before, as the server has them where no context is known"},
     [OPT_SHOTS] = {.name = "shots",
                    .argument = "N",
                    .type = ARGS_INT,
@@ -476,7 +488,7 @@ static struct args_option options[N_OPTIONS] = {
                    .maximum = 1e9,
                    .initial = "0",
                    .group = ASKING,
-                   .commands = EVAL,
+                   .commands = ASK,
                    .help = "ask N questions of each task; 0: all"},
     [OPT_ORDER_SEED] = {.name = "seed",
                         .argument = "SEED",
@@ -484,7 +496,7 @@ static struct args_option options[N_OPTIONS] = {
                         .type = ARGS_INT,
                         .maximum = 9007199254740991.0,
                         .group = ASKING,
-                        .commands = EVAL,
+                        .commands = ASK,
                         .help = "questions (and demonstrations) in an order drawn with it; else in "
                                 "the file's"},
     [OPT_TEMPLATE] =
@@ -492,14 +504,14 @@ static struct args_option options[N_OPTIONS] = {
          .argument = "TEXT",
          .type = ARGS_TEXT,
          .group = ASKING,
-         .commands = EVAL,
+         .commands = ASK,
          .help = "how a question is put: ask (Question: {query}\\nAnswer:), continue ({query}), or "
                  "a text with {query} in it, where \\n is a new line; else what the file's first "
                  "line says, else ask, but continue for sets that are known to go on with a text"},
     [OPT_SKIP_BAD] = {.name = "skip-bad",
                       .type = ARGS_FLAG,
                       .group = ASKING,
-                      .commands = EVAL,
+                      .commands = ASK,
                       .help =
                           "leave out bad lines, and questions that are too long, with a warning"},
     [OPT_RESULTS] = {.name = "results",
@@ -511,6 +523,49 @@ static struct args_option options[N_OPTIONS] = {
                      .help =
                          "keep every question's figures in this file (SQLite); the same command "
                          "goes on where it was stopped"},
+    [OPT_FOLDS] = {.name = "folds",
+                   .argument = "N",
+                   .type = ARGS_INT,
+                   .minimum = 2,
+                   .maximum = 1000,
+                   .initial = "5",
+                   .group = ASKING,
+                   .commands = CALIBRATE,
+                   .help = "settings are fitted N times, each time without one part, and looked at "
+                           "on that part"},
+    [OPT_CALIBRATE_WINDOW] = {.name = "window-bytes",
+                              .argument = "W",
+                              .type = ARGS_INT,
+                              .minimum = 16,
+                              .maximum = 1e6,
+                              .initial = "800",
+                              .group = ASKING,
+                              .commands = CALIBRATE,
+                              .help = "a text (-f) is cut into windows of W bytes: the first half "
+                                      "weighs, the second is scored"},
+    [OPT_TEMPERATURES] =
+        {.name = "temperatures",
+         .argument = "WHEN",
+         .type = ARGS_CHOICE,
+         .choices = "auto|on|off",
+         .initial = "auto",
+         .group = ASKING,
+         .commands = CALIBRATE,
+         .help = "fit the members' temperatures, too; auto: on a text. The marks of questions ask "
+                 "for sharp members, which need not write well"},
+    [OPT_OUTPUT] = {.name = "output",
+                    .brief = "-o",
+                    .argument = "FILE",
+                    .type = ARGS_TEXT,
+                    .group = OUTPUT,
+                    .commands = CALIBRATE,
+                    .file = true,
+                    .help = "write a pack file with the settings; else they are only told"},
+    [OPT_FORCE] = {.name = "force",
+                   .type = ARGS_FLAG,
+                   .group = OUTPUT,
+                   .commands = CALIBRATE,
+                   .help = "replace the file, and write also what gains nothing"},
     [OPT_N_PROMPT] = {.name = "n-prompt",
                       .argument = "N",
                       .type = ARGS_INT,
@@ -652,7 +707,7 @@ static struct args_option options[N_OPTIONS] = {
     [OPT_JSON] = {.name = "json",
                   .type = ARGS_FLAG,
                   .group = OUTPUT,
-                  .commands = TEXT | BENCH | SERVE | ALIGN | MODELS | VERSION | EVAL,
+                  .commands = TEXT | BENCH | SERVE | ALIGN | MODELS | VERSION | ASK,
                   .help = "print one JSON object"},
     [OPT_ECHO] = {.name = "echo",
                   .type = ARGS_FLAG,
@@ -668,7 +723,7 @@ static struct args_option options[N_OPTIONS] = {
                      .brief = "-v",
                      .type = ARGS_FLAG,
                      .group = OUTPUT,
-                     .commands = WORK | ALIGN | EVAL,
+                     .commands = WORK | ALIGN | ASK,
                      .help = "libllama's log on stderr"},
     [OPT_LOG_JSON] = {.name = "log-json",
                       .type = ARGS_FLAG,
@@ -678,7 +733,7 @@ static struct args_option options[N_OPTIONS] = {
     [OPT_NO_PROGRESS] = {.name = "no-progress",
                          .type = ARGS_FLAG,
                          .group = OUTPUT,
-                         .commands = WORK | ALIGN | MODELS | EVAL,
+                         .commands = WORK | ALIGN | MODELS | ASK,
                          .help = "no progress and no table of members on stderr"},
 };
 
@@ -752,14 +807,26 @@ static const struct args_command commands[] = {
      .operands = "TASK.jsonl...",
      .max_operands = 1024,
      .bit = EVAL,
-     .summary = "Multiple choice: methods side by side, from one reading of the members.",
+     .summary = "Questions: methods side by side, from one reading of the members.",
      .details =
-         "A task is a file of JSON objects, one a line, with id, query, choices and gold. Members "
+         "A task is a file of JSON objects, one a line, with id, query, choices and gold, or "
+         "answer in place of these two: then every method writes its own. Members "
          "read each question once; every method weighs and fuses the same rows. accuracy: the "
          "option of the smallest loss; per byte: of the smallest loss per byte; gold nll: of the "
          "gold option after a softmax over losses per byte, nats. Differences are to the best "
          "member on these questions, with a paired bootstrap interval.\n\nExample: packllm eval "
          "copa.jsonl --methods all --limit 100 --results copa.db"},
+    {.name = "calibrate",
+     .operands = "TASK.jsonl...",
+     .max_operands = 1024,
+     .bit = CALIBRATE,
+     .summary = "Fit priors, shrinkage and temperatures on your own questions or text.",
+     .details =
+         "Task files are those of eval, with choices; -f FILE is a text instead. The settings are "
+         "those of the lowest gold nll (bits per byte of a text) under exact weights and the log "
+         "pool. What they change is told on parts that they were not fitted on, with the standard "
+         "error; a pack file is written only where asked for, and where that is a gain.\n\n"
+         "Example: packllm calibrate arc_easy.jsonl --limit 200 -o mine.ini"},
     {.name = "serve",
      .operands = "",
      .bit = SERVE,
@@ -770,7 +837,8 @@ static const struct args_command commands[] = {
      .operands = "[COMMAND]",
      .max_operands = 1,
      .bit = HELP,
-     .words = "run|chat|weigh|score|models|bench|align|eval|serve|help|version|completion",
+     .words =
+         "run|chat|weigh|score|models|bench|align|eval|calibrate|serve|help|version|completion",
      .summary = "Tell about a command."},
     {.name = "version", .operands = "", .bit = VERSION, .summary = "Print the version."},
     {.name = "completion",

@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/status.h"
+#include "common/number.h"
 
 enum { FILE_MAX = 1 << 20, MEMBERS_MAX = 4096 };
 
@@ -21,6 +22,7 @@ struct reader {
     const char *text; /* what is left of the file */
     int line;
     struct spec *specs;
+    struct packfile_settings settings;
     size_t n, room;
     bool skip_settings;
     struct packfile_config *config; /* where settings are wanted, and members are not */
@@ -146,6 +148,23 @@ static enum packllm_status keep_setting(struct reader *r, const char *key, const
     return fine ? PACKLLM_OK : fail_memory(r->err, strlen(value));
 }
 
+/* Before the first section: of the pack. */
+static int on_pack_key(struct reader *r, const char *key, const char *value) {
+    double number = 0;
+    if (strcmp(key, "shrink") != 0) {
+        (void)bad(r,
+                  "settings stand in a section, [NAME] of the member; shrink alone, which is the "
+                  "pack's, stands before them");
+        return 0;
+    }
+    if (number_double(value, &number) != NUMBER_OK || !(number >= 0) || number > 1e9) {
+        (void)bad(r, "shrink is a number from 0 to 1e9");
+        return 0;
+    }
+    r->settings = (struct packfile_settings){.shrink_given = true, .shrink = number};
+    return 1;
+}
+
 static int on_key(void *data, const char *section, const char *key, const char *value) {
     struct reader *r = data;
     char where[512];
@@ -161,8 +180,7 @@ static int on_key(void *data, const char *section, const char *key, const char *
         return 1;
     }
     if (r->n == 0) {
-        (void)bad(r, "settings stand in a section, [NAME] of the member");
-        return 0;
+        return on_pack_key(r, key, value);
     }
     struct spec *spec = &r->specs[r->n - 1];
     struct buf path;
@@ -222,7 +240,8 @@ static void parse(struct reader *r, const struct buf *text) {
 }
 
 enum packllm_status packfile_read(const char *path, bool settings, struct spec **out_specs,
-                                  size_t *out_n, struct packllm_error *err) {
+                                  size_t *out_n, struct packfile_settings *out_settings,
+                                  struct packllm_error *err) {
     struct buf text;
     buf_init(&text, FILE_MAX);
     struct reader r = {
@@ -247,6 +266,7 @@ enum packllm_status packfile_read(const char *path, bool settings, struct spec *
         packfile_done(r.specs, r.n);
         return r.status;
     }
+    *out_settings = r.settings;
     *out_specs = r.specs;
     *out_n = r.n;
     return PACKLLM_OK;

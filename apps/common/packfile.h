@@ -1,8 +1,10 @@
 /* packfile.h - `--pack FILE`: an INI file, one section a member.
  *
+ *     shrink = 4                      of the pack: before the first section; --shrink beats it
  *     [law]                           the member's name
  *     model = smollm2-135m            a path or a name in the cache; needed
- *     lora = adapters/law.gguf:0.8    and the other settings of -m (prior, cap, c, ngl, threads)
+ *     lora = adapters/law.gguf:0.8    and the other settings of -m (prior, cap, temperature, c, ngl,
+ *                                     threads)
  *     domain = law.txt                text of its domain, for --weights cbtm
  *
  * Paths that do not begin with / are looked for beside the file first. */
@@ -14,11 +16,17 @@
 
 #include "common/spec.h"
 
+struct packfile_settings {
+    bool shrink_given;
+    double shrink;
+};
+
 /* *out_specs[*out_n] in the file's order, to be freed with packfile_done. E_IO: it cannot be read or
  * is larger than 1 MiB; E_ARG names file, line and key. settings: those of a configuration may stand
  * before the first section. */
 enum packllm_status packfile_read(const char *path, bool settings, struct spec **out_specs,
-                                  size_t *out_n, struct packllm_error *err);
+                                  size_t *out_n, struct packfile_settings *out_settings,
+                                  struct packllm_error *err);
 void packfile_done(struct spec *specs, size_t n);
 
 /* A configuration file: settings before the first section, then members as in a pack file, if any. */

@@ -12,16 +12,34 @@
 #include "common/nearest.h"
 #include "common/number.h"
 
-enum setting { NAME, PRIOR, CAP, NGL, CONTEXT, LORA, THREADS, DOMAIN, TEMPLATE, LATER };
+enum setting {
+    NAME,
+    PRIOR,
+    CAP,
+    TEMPERATURE,
+    NGL,
+    CONTEXT,
+    LORA,
+    THREADS,
+    DOMAIN,
+    TEMPLATE,
+    LATER
+};
 static const struct {
     const char *key;
     enum setting setting;
 } settings[] = {
-    {"name", NAME},     {"prior", PRIOR},
-    {"cap", CAP},       {"ngl", NGL},
-    {"c", CONTEXT},     {"threads", THREADS},
-    {"domain", DOMAIN}, {"lora", LORA},
-    {"model", LATER},   {"chat-template", TEMPLATE},
+    {"name", NAME},
+    {"prior", PRIOR},
+    {"cap", CAP},
+    {"ngl", NGL},
+    {"c", CONTEXT},
+    {"threads", THREADS},
+    {"domain", DOMAIN},
+    {"lora", LORA},
+    {"temperature", TEMPERATURE},
+    {"model", LATER},
+    {"chat-template", TEMPLATE},
 };
 enum { N_SETTINGS = sizeof settings / sizeof settings[0] };
 
@@ -39,7 +57,8 @@ static enum packllm_status unknown_key(const char *where, const char *key,
                     "%s: unknown setting '%s', did you mean '%s'?", where, key, nearest.best);
     }
     return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
-                "%s: unknown setting '%s'; there are name=, prior=, cap=, ngl=, c=, threads=, "
+                "%s: unknown setting '%s'; there are name=, prior=, cap=, temperature=, ngl=, c=, "
+                "threads=, "
                 "lora=, domain= and chat-template=",
                 where, key);
 }
@@ -94,6 +113,12 @@ static enum packllm_status read_setting(struct spec *spec, const char *where, en
             return range(where, key, value, "a number above 0, at most 1", err);
         }
         spec->member.cap = number;
+        return PACKLLM_OK;
+    case TEMPERATURE:
+        if (number_double(value, &number) != NUMBER_OK || !(number >= 0.01) || number > 100) {
+            return range(where, key, value, "a number from 0.01 to 100", err);
+        }
+        spec->member.temperature = number;
         return PACKLLM_OK;
     case NGL:
         if (number_int(value, &whole) != NUMBER_OK || whole < 0 || whole > 9999) {

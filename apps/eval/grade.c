@@ -87,6 +87,18 @@ bool grade_number(const char *text, const char *answer) {
            fabs(a - b) <= 1e-9 * fmax(1, fabs(b));
 }
 
+bool grade_is_number(const char *answer) {
+    double value;
+    size_t n = strlen(answer);
+    trim(&answer, &n);
+    for (size_t i = 0; i < n; i++) {
+        if (strchr("0123456789.,-+$% ", answer[i]) == NULL) {
+            return false;
+        }
+    }
+    return last_number(answer, &value);
+}
+
 /* ---- means ---- */
 
 /* Standard error of a mean of n values with that mean and that sum of squares. */

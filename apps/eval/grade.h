@@ -20,6 +20,9 @@ struct grade_mark grade_choice(const double *nll, const size_t *bytes, size_t n,
  * it do not count), and the last number of the text against the answer's. */
 bool grade_exact(const char *text, const char *answer);
 bool grade_number(const char *text, const char *answer);
+/* The answer is a number and nothing else (a sign, $ or % beside it): such answers are right where the
+ * last numbers agree, others where the whole text does. */
+bool grade_is_number(const char *answer);
 
 struct grade_sum {
     size_t items, correct, correct_norm;

@@ -10,7 +10,10 @@ struct report_row {
     const char *task; /* "all" for the pooled row */
     const char *method;
     struct grade_sum sum;
-    double loss;         /* mean over the questions of what lambda came from, bits per byte */
+    bool written;  /* a generation task: sum's per-byte marks are of the exact match, no gold_nll */
+    bool none;     /* the method does not write: nothing else is said */
+    size_t number; /* written: answers whose last number is right */
+    double loss;   /* mean over the questions of what lambda came from, bits per byte */
     double *weights;     /* [n_members] means */
     const char *against; /* the best member of these questions; NULL: none, or this is it */
     struct grade_pair pair;
@@ -25,7 +28,7 @@ struct report {
     size_t n, n_tasks, n_methods, n_members;
 };
 
-/* done[n]; with more than one task the pooled rows come last. */
+/* done[n]; with more than one multiple-choice task their pooled rows come last. */
 enum packllm_status report_make(struct report *report, const struct eval_task *done, size_t n,
                                 const struct eval *e, struct packllm_error *err);
 void report_done(struct report *report);

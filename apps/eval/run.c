@@ -14,12 +14,13 @@
 #include "base/status.h"
 #include "common/json.h"
 #include "common/json_read.h"
+#include "eval/write.h"
 
 enum { BLOCK = 32, TEXT_MAX = 1 << 28 };
 
 /* ---- records ---- */
 
-static bool record_room(struct eval_record *r, size_t m, size_t o, size_t n) {
+bool eval_record_room(struct eval_record *r, size_t m, size_t o, size_t n) {
     *r = (struct eval_record){.n_options = o};
     r->bytes = alloc_zero(o, sizeof *r->bytes);
     r->nll = alloc_zero(m * (o + n + 2) + 3 * n, sizeof *r->nll);
@@ -38,10 +39,26 @@ static bool record_room(struct eval_record *r, size_t m, size_t o, size_t n) {
     return true;
 }
 
+bool eval_record_answers(struct eval_record *r, size_t m, const char *answer) {
+    r->texts = alloc_zero(m, sizeof *r->texts);
+    r->answer = alloc_text(answer, strlen(answer));
+    return r->texts != NULL && r->answer != NULL;
+}
+
+void eval_record_done(struct eval_record *r, size_t m) {
+    for (size_t k = 0; k < m && r->texts != NULL; k++) {
+        base_free(r->texts[k]);
+    }
+    base_free(r->texts);
+    base_free(r->answer);
+    base_free(r->bytes);
+    base_free(r->nll);
+    *r = (struct eval_record){0};
+}
+
 void eval_task_done(struct eval_task *done) {
     for (size_t i = 0; i < done->n; i++) {
-        base_free(done->records[i].bytes);
-        base_free(done->records[i].nll);
+        eval_record_done(&done->records[i], done->n_methods);
     }
     base_free(done->records);
     *done = (struct eval_task){0};
@@ -76,6 +93,15 @@ static void write_record(const struct eval_record *r, size_t m, size_t n, struct
     write_list(&json, "reading", r->reading, n);
     write_list(&json, "forward", r->forward, n);
     json_key_double(&json, "seconds", r->seconds);
+    if (r->texts != NULL) {
+        json_key_text(&json, "answer", r->answer);
+        json_key(&json, "texts");
+        json_begin_array(&json);
+        for (size_t k = 0; k < m; k++) {
+            json_text(&json, r->texts[k]);
+        }
+        json_end_array(&json);
+    }
     json_end_object(&json);
 }
 
@@ -90,12 +116,31 @@ static bool read_list(const struct json_value *root, const char *key, double *ou
     return ok;
 }
 
+/* What was written, where something was. */
+static bool read_texts(struct eval_record *r, size_t m, const struct json_value *root) {
+    const struct json_value *texts = json_get_field(root, "texts");
+    const char *answer = json_get_text(json_get_field(root, "answer"));
+    if (texts == NULL) {
+        return true;
+    }
+    bool ok = answer != NULL && json_get_size(texts) == m && eval_record_answers(r, m, answer);
+    for (size_t k = 0; k < m && ok; k++) {
+        const struct json_value *value = json_get_at(texts, k);
+        const char *text = json_get_text(value);
+        if (text != NULL) {
+            r->texts[k] = alloc_text(text, strlen(text));
+        }
+        ok = r->texts[k] != NULL || json_kind_null(value);
+    }
+    return ok;
+}
+
 static bool read_record(struct eval_record *r, size_t m, size_t n, const struct buf *text) {
     struct json_value *root = json_read(text->data, text->size, NULL);
     const struct json_value *bytes = json_get_field(root, "bytes");
     size_t o = json_get_size(bytes);
     int64_t gold = -1, context = -1, size = 0;
-    bool ok = o > 0 && o <= TASK_CHOICES_MAX && record_room(r, m, o, n);
+    bool ok = o > 0 && o <= TASK_CHOICES_MAX && eval_record_room(r, m, o, n);
     for (size_t i = 0; i < o && ok; i++) {
         ok = json_get_whole(json_get_at(bytes, i), &size) && size > 0;
         r->bytes[i] = (size_t)size;
@@ -106,7 +151,7 @@ static bool read_record(struct eval_record *r, size_t m, size_t n, const struct 
          read_list(root, "loss", r->loss, m) && read_list(root, "weights", r->weights, m * n) &&
          read_list(root, "own", r->own, m) && read_list(root, "tokens", r->tokens, n) &&
          read_list(root, "reading", r->reading, n) && read_list(root, "forward", r->forward, n) &&
-         json_get_number(json_get_field(root, "seconds"), &r->seconds);
+         json_get_number(json_get_field(root, "seconds"), &r->seconds) && read_texts(r, m, root);
     if (ok) {
         r->gold = (size_t)gold;
         r->context = (size_t)context;
@@ -143,6 +188,14 @@ static bool question_init(struct question *q, const struct task *task, const str
         q->hash = task_hash(q->texts[i].data, q->texts[i].size + 1, q->hash);
     }
     q->hash = task_hash(&item->gold, sizeof item->gold, q->hash);
+    if (item->answer != NULL) { /* where it would end is part of the question */
+        size_t most = task_tokens(task);
+        q->hash = task_hash(item->answer, strlen(item->answer) + 1, q->hash);
+        q->hash = task_hash(&most, sizeof most, q->hash);
+        for (size_t i = 0; i < task->n_stop; i++) {
+            q->hash = task_hash(task->stop[i], strlen(task->stop[i]) + 1, q->hash);
+        }
+    }
     return ok;
 }
 
@@ -150,6 +203,9 @@ static enum packllm_status check_fits(const struct eval *e, const struct questio
                                       struct packllm_error *err) {
     struct buf text;
     enum packllm_status status = PACKLLM_OK;
+    if (q->item->answer != NULL) {
+        return packllm_session_fits(e->session, q->prompt.data, q->prompt.size, err);
+    }
     buf_init(&text, TEXT_MAX);
     for (size_t i = 0; i < q->item->n_choices && status >= 0; i++) {
         buf_cut(&text, 0);
@@ -167,7 +223,8 @@ static enum packllm_status check_fits(const struct eval *e, const struct questio
 static enum packllm_status measure(const struct eval *e, const struct question *q, bool fresh,
                                    struct eval_record *out, struct packllm_error *err) {
     struct packllm_option options[TASK_CHOICES_MAX];
-    struct packllm_options_params params = {.refit = e->refit, .fresh = fresh};
+    struct packllm_options_params params = {
+        .refit = e->refit, .running = e->running, .fresh = fresh};
     struct packllm_options got;
     size_t o = q->item->n_choices, m = e->methods->n, n = e->n_members;
     for (size_t i = 0; i < o; i++) {
@@ -179,7 +236,7 @@ static enum packllm_status measure(const struct eval *e, const struct question *
     if (status < 0) {
         return status;
     }
-    if (!record_room(out, m, o, n)) {
+    if (!eval_record_room(out, m, o, n)) {
         packllm_options_done(&got);
         return fail_memory(err, m * o * sizeof(double));
     }
@@ -332,7 +389,10 @@ static enum packllm_status one(struct running *r, size_t i, struct packllm_error
                           r->ask[i]->id, r->task->name);
         }
     } else if (status >= 0) {
-        status = measure(e, &r->q, i % block == 0, record, err);
+        bool fresh = i % block == 0;
+        status = r->task->generation ? eval_write(e, r->task, r->q.prompt.data, r->q.prompt.size,
+                                                  r->ask[i]->answer, fresh, record, err)
+                                     : measure(e, &r->q, fresh, record, err);
         if (status >= 0) {
             write_record(record, m, n, &r->figures);
             status = r->figures.failed ? fail_memory(err, r->figures.size)
@@ -344,6 +404,19 @@ static enum packllm_status one(struct running *r, size_t i, struct packllm_error
     r->out->n = record->nll != NULL ? i + 1 : i;
     question_done(&r->q);
     return status;
+}
+
+static enum packllm_status check_methods(const struct eval *e, const struct task *task,
+                                         struct packllm_error *err) {
+    bool any = !task->generation;
+    for (size_t k = 0; k < e->methods->n; k++) {
+        any = any || eval_writes(&e->methods->list[k]);
+    }
+    return any ? PACKLLM_OK
+               : fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                      "%s: answers are to be written, and none of --methods can: hedge, whole "
+                      "options and canonical figures need a text that is known",
+                      task->path);
 }
 
 static void running_done(struct running *r) {
@@ -358,14 +431,17 @@ static enum packllm_status running_open(struct running **out_running, const stru
                                         const struct task *task, struct eval_task *out,
                                         struct packllm_error *err) {
     struct running *r = alloc_zero(1, sizeof *r);
-    *out = (struct eval_task){.task = task};
+    *out = (struct eval_task){.task = task, .n_methods = e->methods->n};
     if (r == NULL) {
         return fail_memory(err, sizeof *r);
     }
     *r = (struct running){.e = e, .task = task, .out = out};
     buf_init(&r->before, TEXT_MAX);
     buf_init(&r->figures, TEXT_MAX);
-    enum packllm_status status = demonstrate(r, err);
+    enum packllm_status status = check_methods(e, task, err);
+    if (status >= 0) {
+        status = demonstrate(r, err);
+    }
     if (status >= 0) {
         status = choose(r, err);
     }

@@ -21,12 +21,18 @@ struct eval_record {
     double *reading; /* [n] seconds */
     double *forward; /* [n] seconds of them inside the model library */
     double seconds;  /* in all */
+    char **texts;    /* [m] of a generation task, else NULL; of one that does not write NULL */
+    char *answer;    /* what was wanted */
 };
+/* Zeros; false: no memory, and nothing is held. */
+bool eval_record_room(struct eval_record *r, size_t m, size_t o, size_t n);
+bool eval_record_answers(struct eval_record *r, size_t m, const char *answer);
+void eval_record_done(struct eval_record *r, size_t m);
 
 struct eval_task {
     const struct task *task;
     struct eval_record *records; /* [n] */
-    size_t n, skipped;
+    size_t n, skipped, n_methods;
 };
 
 struct eval {
@@ -34,7 +40,7 @@ struct eval {
     size_t n_members;
     const struct methods *methods;
     struct results *results;
-    bool refit, skip_bad;
+    bool refit, running, skip_bad;
     size_t limit;                  /* questions of each task; 0: all */
     size_t shots;                  /* demonstrations */
     const struct task *shots_from; /* NULL: the task's own first ones, which are not asked then */

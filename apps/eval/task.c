@@ -205,6 +205,37 @@ static enum packllm_status add_item(struct task *task, const struct task_item *i
     return PACKLLM_OK;
 }
 
+/* "stop" and "max_tokens" of the first line. */
+static enum packllm_status take_ends(struct reader *r, const struct json_value *root,
+                                     const char *line, size_t size) {
+    const struct json_value *stop = json_get_field(root, "stop");
+    const struct json_value *most = json_get_field(root, "max_tokens");
+    int64_t tokens = 0;
+    size_t n = json_get_size(stop);
+    if (stop != NULL && (!json_kind_array(stop) || n == 0 || n > TASK_STOPS_MAX)) {
+        return bad(r, column_of(line, size, "stop"),
+                   "\"stop\" is a list of 1 to %d strings that end an answer", TASK_STOPS_MAX);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const char *text = json_get_text(json_get_at(stop, i));
+        if (text == NULL || *text == '\0') {
+            return bad(r, column_of(line, size, "stop"), "stop string %zu is %s", i,
+                       text == NULL ? "no string" : "empty");
+        }
+        r->task->stop[i] = alloc_text(text, strlen(text));
+        if (r->task->stop[i] == NULL) {
+            return fail_memory(r->err, strlen(text));
+        }
+        r->task->n_stop++;
+    }
+    if (most != NULL && (!json_get_whole(most, &tokens) || tokens < 1 || tokens > 100000)) {
+        return bad(r, column_of(line, size, "max_tokens"),
+                   "\"max_tokens\" is a number from 1 to 100000");
+    }
+    r->task->max_tokens = (size_t)tokens;
+    return PACKLLM_OK;
+}
+
 static enum packllm_status take_line(struct reader *r, const char *line, size_t size, bool first) {
     struct json_wrong wrong;
     struct task_item item = {0};
@@ -214,11 +245,16 @@ static enum packllm_status take_line(struct reader *r, const char *line, size_t 
         return bad(r, wrong.column, "not JSON: %s; one object a line is expected", wrong.what);
     }
     const char *form = json_get_text(json_get_field(root, "template"));
+    bool head = first && json_kind_object(root) && json_get_field(root, "id") == NULL &&
+                (form != NULL || json_get_field(root, "stop") != NULL ||
+                 json_get_field(root, "max_tokens") != NULL);
     if (!json_kind_object(root)) {
         status = bad(r, 1, "an object {\"id\", \"query\", \"choices\", \"gold\"} is expected");
-    } else if (first && form != NULL && json_get_field(root, "id") == NULL) {
-        status =
-            r->rules->form != NULL ? PACKLLM_OK : set_form(r->task, form, r->task->path, r->err);
+    } else if (head) {
+        status = r->rules->form != NULL || form == NULL
+                     ? PACKLLM_OK
+                     : set_form(r->task, form, r->task->path, r->err);
+        status = status >= 0 ? take_ends(r, root, line, size) : status;
         json_read_done(root);
         return status;
     } else {
@@ -378,6 +414,9 @@ void task_done(struct task *task) {
     base_free(task->path);
     base_free(task->name);
     base_free(task->form);
+    for (size_t i = 0; i < task->n_stop; i++) {
+        base_free(task->stop[i]);
+    }
     *task = (struct task){0};
 }
 
@@ -430,6 +469,42 @@ bool task_demonstration(const struct task *task, const struct task_item *item, s
               task_choice(&part, answer, out) && buf_add_text(out, "\n\n");
     buf_done(&part);
     return ok;
+}
+
+/* ---- what is written ---- */
+
+static const char *first_of(const char *from, const char *const *stop, size_t n) {
+    const char *first = NULL;
+    for (size_t i = 0; i < n; i++) {
+        const char *at = strstr(from, stop[i]);
+        first = at != NULL && (first == NULL || at < first) ? at : first;
+    }
+    return first;
+}
+
+bool task_cut(const struct task *task, bool shots, char *text) {
+    static const char *const word[] = {" ", "\n", "\t", ".",  ",", "!",
+                                       "?", ";",  ":",  "\"", ")", "("};
+    static const char *const question[] = {"\nQuestion:", "\n\n"};
+    char *from = text + strspn(text, " \t\r\n");
+    const char *const *stop = question;
+    size_t n = shots ? 2 : 1;
+    if (task->n_stop > 0) {
+        stop = (const char *const *)task->stop;
+        n = task->n_stop;
+    } else if (strcmp(task->form, CONTINUE) == 0) {
+        stop = word;
+        n = sizeof word / sizeof *word;
+    }
+    const char *end = first_of(from, stop, n);
+    if (end != NULL) {
+        text[end - text] = '\0';
+    }
+    return end != NULL;
+}
+
+size_t task_tokens(const struct task *task) {
+    return task->max_tokens > 0 ? task->max_tokens : strcmp(task->form, CONTINUE) == 0 ? 16 : 256;
 }
 
 uint64_t task_hash(const void *bytes, size_t size, uint64_t start) {

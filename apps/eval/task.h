@@ -3,7 +3,8 @@
  *     {"id": "x-1", "query": "…", "choices": ["…", "…"], "gold": 0}       multiple choice
  *     {"id": "y-1", "query": "…", "answer": "18"}                         generation
  *
- * Other keys are not looked at. The first line may be {"template": "…{query}…"}. */
+ * Other keys are not looked at. The first line may be {"template": "…{query}…"}; for generation also
+ * "stop": ["…"], which end an answer, and "max_tokens": N. */
 #ifndef EVAL_TASK_H
 #define EVAL_TASK_H
 
@@ -14,7 +15,7 @@
 #include "base/buf.h"
 #include "packllm/packllm.h"
 
-enum { TASK_CHOICES_MAX = 256 };
+enum { TASK_CHOICES_MAX = 256, TASK_STOPS_MAX = 16 };
 
 struct task_item {
     char *id, *query;
@@ -28,6 +29,9 @@ struct task {
     char *path, *name; /* the file's name without folder and .jsonl */
     char *form;        /* the template, with one {query} */
     bool generation;
+    char *stop[TASK_STOPS_MAX]; /* [n_stop] given by the file; none: task_cut has its own */
+    size_t n_stop;
+    size_t max_tokens;       /* of an answer; 0: the task's kind says */
     struct task_item *items; /* [n] */
     size_t n, room, n_skipped;
 };
@@ -55,6 +59,13 @@ bool task_prompt(const struct task *task, const struct task_item *item, const ch
 bool task_choice(const struct buf *prompt, const char *choice, struct buf *out);
 /* An item with its answer, and an empty line: a demonstration. */
 bool task_demonstration(const struct task *task, const struct task_item *item, struct buf *out);
+
+/* Generation: cuts text (NUL-terminated) before the first stop string that stands behind its leading
+ * white space; true: one was found. Without strings of the file's own: where a text goes on, an
+ * answer is its first word; else it ends where another question begins, and (shots) at an empty
+ * line, as demonstrations do. */
+bool task_cut(const struct task *task, bool shots, char *text);
+size_t task_tokens(const struct task *task); /* the most an answer may have */
 
 /* What the item says, for telling later whether it still says it. */
 uint64_t task_hash(const void *bytes, size_t size, uint64_t start);

@@ -152,6 +152,7 @@ struct packllm_member_spec {
     int32_t n_threads;    /* 0 = the pack's */
     double prior;         /* relative prior weight, > 0; 1 by default */
     double cap;           /* upper bound of its weight, in (0, 1]; 1 by default */
+    double temperature;   /* what is pooled is its q^(1/t), normalised (in bytes); 1 by default */
     const char *lora;     /* a LoRA adapter (GGUF) over the model, or NULL */
     double lora_scale;    /* finite; 1 by default */
     const char *domain;   /* a text file of its domain, for PACKLLM_WEIGH_CBTM; or NULL */
@@ -638,6 +639,9 @@ struct packllm_method {
 };
 struct packllm_options_params {
     bool refit; /* lambda from context and option, for each option anew; else from the context */
+    /* lambda runs: at byte x it comes from all bytes before the last multiple of 64 up to x, of the
+     * option too (none: the prior). Not with refit; whole options keep the first. */
+    bool running;
     /* Forget what was read before: the figures then depend on nothing but this call. Else what the
      * context shares with the last text is reused, which moves the last bits. */
     bool fresh;
@@ -665,6 +669,45 @@ packllm_session_options(struct packllm_session *session, const char *context, si
                         const struct packllm_options_params *params,
                         struct packllm_options *out_options, struct packllm_error *err);
 PACKLLM_API void packllm_options_done(struct packllm_options *options);
+/* From the next prompt on the session weighs and fuses as the method says, in bytes: several methods
+ * can write behind one prompt that the members read once. E_ARG: as above, or the method cannot
+ * write. */
+PACKLLM_API enum packllm_status packllm_session_use(struct packllm_session *session,
+                                                    const struct packllm_method *method,
+                                                    struct packllm_error *err);
+/* Members forget what they read: figures then depend on nothing but what follows. */
+PACKLLM_API void packllm_session_forget(struct packllm_session *session);
+/* Labelled texts kept as rows, for trying settings of the pack on them: 1 KB a byte and member. Their
+ * losses are those of packllm_session_options under exact weights and the log pool (docs/math.md,
+ * "Calibration"). */
+struct packllm_calibration;
+struct packllm_calibration_point {
+    const double *prior;       /* [n_members] > 0, sum 1 */
+    const double *temperature; /* [n_members] > 0 over what the members were opened with; NULL: 1 */
+    double shrink;
+};
+/* The session must outlive it; adding a text takes what the session stood at. */
+PACKLLM_API enum packllm_status packllm_calibration_open(struct packllm_calibration **out,
+                                                         struct packllm_session *session,
+                                                         struct packllm_error *err);
+PACKLLM_API void packllm_calibration_close(struct packllm_calibration *calibration);
+/* Item k is the k-th added. Errors as of packllm_session_options; gold: the right option. */
+PACKLLM_API enum packllm_status packllm_calibration_add(struct packllm_calibration *calibration,
+                                                        const char *context, size_t size,
+                                                        const struct packllm_option *options,
+                                                        size_t n_options, size_t gold,
+                                                        struct packllm_error *err);
+PACKLLM_API uint64_t packllm_calibration_bytes(const struct packllm_calibration *calibration);
+/* out_nll[n_options] nats behind the context, out_lambda[n_members]. */
+PACKLLM_API enum packllm_status
+packllm_calibration_score(const struct packllm_calibration *calibration, size_t item,
+                          const struct packllm_calibration_point *point, double *out_nll,
+                          double *out_lambda, struct packllm_error *err);
+/* The one lambda that minimises the mean loss per byte of the gold texts of the items in use
+ * [n items]: convex, within *out_gap of the minimum. */
+PACKLLM_API enum packllm_status
+packllm_calibration_one(const struct packllm_calibration *calibration, const bool *use,
+                        double *out_lambda, double *out_gap, struct packllm_error *err);
 /* E_CONTEXT if a member cannot read a text of this kind in one go; nothing is evaluated. */
 PACKLLM_API enum packllm_status packllm_session_fits(const struct packllm_session *session,
                                                      const char *text, size_t size,

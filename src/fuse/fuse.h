@@ -18,6 +18,10 @@
 /* q[257] >= 0 with sum 1 (to rounding) -> out[257] = log((1 - eta) q + eta / 257). */
 void fuse_floor(const double *q, float *out_logq);
 
+/* A member's temperature, in place: q <- q^(1/t) normalised, with the floor again. t > 0; at 1 nothing
+ * is touched. */
+void fuse_temper(double t, float *logq);
+
 /* Fused log-probabilities, normalised (sum of exp is 1 to rounding). logq: [n] pointers to [257];
  * lambda[n]: members at 0 are skipped (their pointer may be NULL). lambda = e_k gives member k's
  * row bit for bit. log: p ~ prod q_i^lambda_i; linear: p = sum lambda_i q_i, normalised. lambda >= 0,

@@ -138,3 +138,24 @@ void fuse_pool(enum packllm_pool pool, size_t n, const double *lambda, const flo
     }
     memcpy(out_logp, out, PACKLLM_EVENTS * sizeof *out);
 }
+
+void fuse_temper(double t, float *logq) {
+    double z[PADDED];
+    vec_double v;
+    if (t == 1) {
+        return;
+    }
+    for (size_t c = 0; c < PADDED; c += VEC_LANES) {
+        load_events(logq, c, -HUGE_VAL, &v);
+        v /= t;
+        vec_store(&v, z + c);
+    }
+    double normaliser = log_normaliser(z);
+    for (size_t c = 0; c < PADDED; c += VEC_LANES) {
+        vec_load(z + c, &v);
+        v -= normaliser;
+        vec_exp(&v);
+        vec_store(&v, z + c);
+    }
+    fuse_floor(z, logq);
+}

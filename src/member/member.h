@@ -83,14 +83,15 @@ struct member {
     int index; /* in the pack: errors name it */
     struct vocab_table table;
     const struct canon *canon; /* its tokenizer's rules, or NULL: not known, ask tokenize */
-    int32_t start;     /* first token of a history, or -1: none */
-    bool space_prefix; /* puts a space before a text: condition on it, do not score it */
-    uint32_t n_ctx;    /* tokens a timeline may have, start token included */
+    int32_t start;             /* first token of a history, or -1: none */
+    bool space_prefix;         /* puts a space before a text: condition on it, do not score it */
+    uint32_t n_ctx;            /* tokens a timeline may have, start token included */
     uint32_t n_ctx_train;
     uint32_t n_seq;      /* histories of a context */
     uint32_t n_parallel; /* timelines that they are for: n_ctx tokens each */
     uint64_t bytes_weights;
     double prior, cap;
+    double temperature;    /* what is pooled is its q^(1/t); 1: as it is */
     const char *chat_form; /* how its chat template is called; "plain": none */
     char *chat_warning;    /* why it is plain, or NULL */
     int32_t chat_start;    /* first token of what its template writes, or -1 */

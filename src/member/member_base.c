@@ -146,6 +146,7 @@ enum packllm_status member_base_init(struct member *m, const struct member_ops *
     m->chat_start = -1;
     m->chat_form = "plain";
     m->prior = 1;
+    m->temperature = 1;
     m->cap = 1;
     size_t size = 0;
     name = member_name_of(name, path, &size);

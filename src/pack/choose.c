@@ -47,7 +47,7 @@ struct choice {
     size_t *active;                  /* members with lambda > 0 or D, D first */
     double *lambda;                  /* of the active ones */
     char *views;                     /* [DEPTH_MOST + 1][n] of cover_view_size() */
-    float *logq;                     /* [n][257] */
+    float *logq;                     /* [n + 1][257], the last one D's with its temperature */
     const float **rows;              /* [n] */
     struct cover_tokens *token_rows; /* [n] of the active ones, in token space */
     double *along;                   /* [n] log q_i of the chosen bytes */
@@ -71,7 +71,7 @@ enum packllm_status choice_open(struct choice **out, const struct packllm_sessio
     c->active = alloc_array(n, sizeof *c->active);
     c->lambda = alloc_array(n, sizeof *c->lambda);
     c->views = alloc_array((DEPTH_MOST + 1) * n, cover_view_size());
-    c->logq = alloc_array(n, PACKLLM_EVENTS * sizeof *c->logq);
+    c->logq = alloc_array(n + 1, PACKLLM_EVENTS * sizeof *c->logq);
     c->rows = alloc_array(n, sizeof *c->rows);
     c->along = alloc_array(n, sizeof *c->along);
     c->token_rows = alloc_array(n, sizeof *c->token_rows);
@@ -265,14 +265,21 @@ static int by_rank(const void *left, const void *right) {
     return (a->rank > b->rank) - (a->rank < b->rank);
 }
 
-/* Pool at one place of the trie: p into logp, q_D beside it in logq[0]. */
+/* Pool at one place of the trie: p into logp, q_D beside it in logq[0], without its temperature. */
 static void pool_here(struct packllm_session *s, size_t depth, float *logp) {
     struct choice *c = s->choice;
     double q[PACKLLM_EVENTS];
     for (size_t k = 0; k < c->n_active; k++) {
         float *row = c->logq + k * PACKLLM_EVENTS;
         (void)cover_view_next(s->covers[c->active[k]], view_at(c, s, depth, k), q);
+        double t = s->pack->members[c->active[k]]->temperature;
         fuse_floor(q, row);
+        if (k == 0 && t != 1.0) {
+            float *own = row;
+            row = c->logq + s->pack->n * PACKLLM_EVENTS;
+            memcpy(row, own, PACKLLM_EVENTS * sizeof *row);
+        }
+        fuse_temper(t, row);
         c->rows[k] = row;
     }
     pack_pool(s, c->n_active, c->active, c->lambda, c->rows, logp);
@@ -373,6 +380,7 @@ static void record_why(struct packllm_session *s, const char *bytes, size_t size
         for (size_t b = 0; b < size + (end ? 1 : 0); b++) {
             (void)cover_view_next(cover, step, q);
             fuse_floor(q, logq);
+            fuse_temper(s->pack->members[i]->temperature, logq);
             why->logprob += (double)logq[end ? PACKLLM_EVENT_END : (uint8_t)bytes[b]];
             if (!end) {
                 (void)cover_view_step(cover, step, (uint8_t)bytes[b], step);

@@ -15,6 +15,8 @@
 #include "base/status.h"
 #include "math/logsum.h"
 
+enum { BLOCK = 64 }; /* bytes between which a running lambda stays */
+
 struct call {
     struct packllm_session *s;
     const char *context;
@@ -52,8 +54,8 @@ void packllm_options_done(struct packllm_options *options) {
 
 /* ---- what may be asked for ---- */
 
-static enum packllm_status check_method(struct packllm_session *s, const struct packllm_method *m,
-                                        struct packllm_error *err) {
+enum packllm_status pack_check_method(struct packllm_session *s, const struct packllm_method *m,
+                                      struct packllm_error *err) {
     struct packllm_session_params p = s->params;
     if (m->member >= 0) {
         return (size_t)m->member < s->pack->n ? PACKLLM_OK
@@ -96,6 +98,10 @@ static enum packllm_status check_text(const char *what, const char *text, size_t
 static enum packllm_status check(const struct call *c, const struct packllm_method *methods,
                                  size_t n_methods, struct packllm_error *err) {
     enum packllm_status status = check_text("the context", c->context, c->size, err);
+    if (status >= 0 && c->params.refit && c->params.running) {
+        status = fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                      "weights that run are never refitted: give up one of the two");
+    }
     if (status >= 0 && (c->n_options == 0 || n_methods == 0)) {
         status = fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "no options, or no methods");
     }
@@ -103,7 +109,7 @@ static enum packllm_status check(const struct call *c, const struct packllm_meth
         status = check_text("an option", c->options[o].text, c->options[o].size, err);
     }
     for (size_t m = 0; m < n_methods && status >= 0; m++) {
-        status = check_method(c->s, &methods[m], err);
+        status = pack_check_method(c->s, &methods[m], err);
     }
     return status;
 }
@@ -170,11 +176,12 @@ static const float *row_of(const struct call *c, size_t i, size_t o, size_t x) {
 
 /* ---- weighing ---- */
 
-/* lambda into the session, from the context, or from context and option. */
+/* lambda into the session, from the first `size` bytes of context and option. */
 static enum packllm_status weigh(struct call *c, const struct packllm_method *m, size_t o,
-                                 double *out_context, struct packllm_error *err) {
+                                 size_t size, double *out_context, struct packllm_error *err) {
     struct packllm_session *s = c->s;
-    size_t n = s->pack->n, size = c->params.refit ? join(c, o) : c->size;
+    size_t n = s->pack->n;
+    (void)join(c, o);
     struct score_method method;
     struct score_weights w = {0};
     enum packllm_status status = pack_method(s, c->text, size, &method, err);
@@ -188,7 +195,7 @@ static enum packllm_status weigh(struct call *c, const struct packllm_method *m,
     }
     for (size_t i = 0; i < n && status >= 0; i++) {
         readings[i] = &s->readings[i];
-        if (c->params.refit && o > 0) {
+        if (size > c->size && o > 0) {
             size_t row = PACKLLM_EVENTS * sizeof(float);
             joined[i] = (struct score_reading){.bytes = size, .logq = alloc_array(size, row)};
             if (joined[i].logq == NULL) {
@@ -228,7 +235,8 @@ static double mix_whole(const double *lambda, const double *nll, size_t n) {
 }
 
 static enum packllm_status score_option(struct call *c, const struct packllm_method *m, size_t o,
-                                        double *out_nll, struct packllm_error *err) {
+                                        double *out_nll, double *out_context,
+                                        struct packllm_error *err) {
     static const struct packllm_score_params no_params = {0};
     struct tally t;
     enum packllm_status status = tally_open(&t, c->s, &no_params, err);
@@ -237,6 +245,14 @@ static enum packllm_status score_option(struct call *c, const struct packllm_met
     }
     tally_context(&t, c->context, c->size);
     for (size_t x = c->size; x < c->size + c->options[o].size; x++) {
+        bool turns = x == c->size || (x % BLOCK == 0 && !m->whole);
+        if (c->params.running && turns) {
+            double loss;
+            status = weigh(c, m, o, x - x % BLOCK, x == c->size ? out_context : &loss, err);
+            if (status < 0) {
+                break;
+            }
+        }
         for (size_t i = 0; i < c->s->pack->n; i++) {
             t.rows[i] = row_of(c, i, o, x);
         }
@@ -286,11 +302,12 @@ static enum packllm_status run_method(struct call *c, const struct packllm_metho
         s->params.alpha = m->alpha;
         memcpy(s->params.experts, m->experts, sizeof m->experts);
         for (size_t o = 0; o < c->n_options && status >= 0; o++) {
-            if (o == 0 || c->params.refit) {
-                status = weigh(c, m, o, &c->context_nll[k], err);
+            if (!c->params.running && (o == 0 || c->params.refit)) {
+                size_t size = c->params.refit ? join(c, o) : c->size;
+                status = weigh(c, m, o, size, &c->context_nll[k], err);
             }
             if (status >= 0) {
-                status = score_option(c, m, o, &nll[o], err);
+                status = score_option(c, m, o, &nll[o], &c->context_nll[k], err);
             }
         }
         memcpy(lambda, s->lambda, s->pack->n * sizeof *lambda);

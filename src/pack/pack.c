@@ -11,7 +11,7 @@
 
 struct packllm_member_spec packllm_member_spec_default(void) {
     return (struct packllm_member_spec){
-        .n_gpu_layers = -1, .prior = 1.0, .cap = 1.0, .lora_scale = 1.0};
+        .n_gpu_layers = -1, .prior = 1.0, .cap = 1.0, .temperature = 1.0, .lora_scale = 1.0};
 }
 
 struct packllm_params packllm_params_default(void) {
@@ -59,6 +59,10 @@ static enum packllm_status check_specs(const struct packllm_member_spec *specs, 
         if (!(specs[i].prior > 0.0) || !isfinite(specs[i].prior)) {
             return fail(err, PACKLLM_E_ARG, (int)i, "member %zu ('%s'): prior %g is not > 0", i + 1,
                         specs[i].path, specs[i].prior);
+        }
+        if (!(specs[i].temperature > 0.0) || !isfinite(specs[i].temperature)) {
+            return fail(err, PACKLLM_E_ARG, (int)i, "member %zu ('%s'): temperature %g is not > 0",
+                        i + 1, specs[i].path, specs[i].temperature);
         }
         if (!(specs[i].cap > 0.0) || specs[i].cap > 1.0) {
             return fail(err, PACKLLM_E_ARG, (int)i, "member %zu ('%s'): cap %g is not in (0, 1]",
@@ -314,6 +318,7 @@ enum packllm_status packllm_pack_open(struct packllm_pack **out_pack,
         status = member_llama_open(&member, &specs[i], (int)i, &checked, err);
         if (status >= 0) {
             status = take(pack, member, specs[i].prior, specs[i].cap, err);
+            pack->members[i]->temperature = specs[i].temperature;
         }
         if (status >= 0 && specs[i].domain != NULL) {
             pack->domain[i] = alloc_text(specs[i].domain, strlen(specs[i].domain));

@@ -194,6 +194,9 @@ enum packllm_status pack_check_utf8(const char *text, size_t size, struct packll
  * text to score. */
 enum packllm_status pack_check_weigher(const struct packllm_session_params *p, size_t n,
                                        bool scoring, struct packllm_error *err);
+/* options.c: whether such a method exists, and fits the pack. */
+enum packllm_status pack_check_method(struct packllm_session *s, const struct packllm_method *m,
+                                      struct packllm_error *err);
 /* One fused row of the n members active[n] (NULL: member k is k), their lambda[n] and rows[n]. */
 void pack_pool(const struct packllm_session *s, size_t n, const size_t *active,
                const double *lambda, const float *const *rows, float *out_logp);

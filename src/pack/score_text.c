@@ -19,6 +19,7 @@ static void next_rows(struct tally *t, float *store) {
     for (size_t i = 0; i < t->s->pack->n; i++) {
         (void)cover_next(t->s->covers[i], q);
         fuse_floor(q, store + i * PACKLLM_EVENTS);
+        fuse_temper(t->s->pack->members[i]->temperature, store + i * PACKLLM_EVENTS);
         t->rows[i] = store + i * PACKLLM_EVENTS;
     }
 }
@@ -49,6 +50,7 @@ static enum packllm_status walk(struct packllm_session *s, const char *text, siz
             double share = cover_next(s->covers[i], q);
             parked = share > parked ? share : parked;
             fuse_floor(q, store + i * PACKLLM_EVENTS);
+            fuse_temper(s->pack->members[i]->temperature, store + i * PACKLLM_EVENTS);
             t->rows[i] = store + i * PACKLLM_EVENTS;
         }
         tally_byte(t, x, (uint8_t)text[x], parked);

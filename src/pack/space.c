@@ -50,6 +50,14 @@ enum packllm_status pack_choose_space(struct packllm_session *s, struct packllm_
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
                     "tokens are the space, and bytes are to be chosen: give up one of the two");
     }
+    for (size_t i = 0; i < pack->n; i++) {
+        if (pack->members[i]->temperature != 1.0 && asked) {
+            return fail(err, PACKLLM_E_ARG, (int)i,
+                        "member '%s' has a temperature, which is of bytes: say --space bytes",
+                        pack->members[i]->name);
+        }
+        s->may_use_tokens = s->may_use_tokens && pack->members[i]->temperature == 1.0;
+    }
     uint32_t differs = 0;
     bool same = true;
     for (size_t i = 1; i < pack->n && s->may_use_tokens && same; i++) {

@@ -25,6 +25,7 @@ struct visit {
     size_t low;       /* offset of the window in the whole text */
     size_t skip;      /* bytes of the window that another one scores */
     size_t base;      /* offset in the whole text of the reading's first row */
+    double temperature;
 };
 
 static void visit_byte(void *data, size_t offset, const double *q, double parked) {
@@ -35,6 +36,7 @@ static void visit_byte(void *data, size_t offset, const double *q, double parked
     size_t at = v->low + offset - v->base;
     float *row = v->r->logq + at * PACKLLM_EVENTS;
     fuse_floor(q, row);
+    fuse_temper(v->temperature, row);
     v->r->parked[at] = (float)parked;
     v->r->nll_model -= (double)row[(uint8_t)v->text[offset]];
 }
@@ -96,7 +98,11 @@ static enum packllm_status read_windows(struct cover *cover, const struct member
         while (high < size && ((uint8_t)text[high] & 0xc0) == 0x80) {
             high--;
         }
-        struct visit v = {.r = r, .text = text + low, .low = low, .skip = done - low};
+        struct visit v = {.r = r,
+                          .text = text + low,
+                          .low = low,
+                          .skip = done - low,
+                          .temperature = member->temperature};
         status = read_window(cover, &v, high - low, from, err);
         done = high;
     }
@@ -121,7 +127,8 @@ static enum packllm_status read_from(struct cover *cover, const struct member *m
         score_reading_done(&r);
         return fail_memory(err, r.bytes * PACKLLM_EVENTS * sizeof(float));
     }
-    struct visit v = {.r = &r, .text = text, .skip = base, .base = base};
+    struct visit v = {
+        .r = &r, .text = text, .skip = base, .base = base, .temperature = member->temperature};
     enum packllm_status status = read_window(cover, &v, size, from, &why);
     if (status == PACKLLM_E_CONTEXT && windows) {
         status = read_windows(cover, member, text, size, from, &r, &why);

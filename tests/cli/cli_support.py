@@ -14,7 +14,7 @@ XS = SHARED / "models" / "llama2xs260K.gguf"
 DREAMS = SHARED / "models" / "aidreams260K.gguf"
 PAIR = ("-m", STORIES, "-m", DREAMS)
 ONCE = "Once upon a time, there was a little girl named Lily. She loved to play outside."
-COMMANDS = ["run", "chat", "weigh", "score", "models", "bench", "align", "eval", "serve", "help", "version", "completion"]
+COMMANDS = ["run", "chat", "weigh", "score", "models", "bench", "align", "eval", "calibrate", "serve", "help", "version", "completion"]
 
 without_models = unittest.skipIf(
     os.environ.get("PACKLLM_LLAMA") == "off" or not STORIES.is_file(),

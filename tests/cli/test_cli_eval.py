@@ -95,6 +95,14 @@ class Figures(Eval):
         self.assertEqual(ask, same)
         self.assertNotEqual(ask[0]["gold_nll"], plain[0]["gold_nll"])
 
+    def test_weights_that_run(self):
+        task = self.task(lines([(" ".join(["Lily and Tom went to the park."] * 3), ["They played.", "Because."], 0)]))
+        for method, same in (("exact", False), ("uniform", True)):
+            still, _ = self.rows(task, *PAIR, "--methods", method)
+            running, _ = self.rows(task, *PAIR, "--methods", method, "--weights-mode", "running")
+            self.assertEqual(still[0]["gold_nll"] == running[0]["gold_nll"], same)
+        self.bad(2, "eval", task, *PAIR, "--refit", "--weights-mode", "running", says="give up one")
+
     def test_demonstrations(self):
         task = self.task()
         shots, whole = self.rows(task, *PAIR, "--shots", "2")
@@ -110,6 +118,91 @@ class Figures(Eval):
         out = self.good("eval", self.task(), *PAIR)
         self.assertIn("against the best member", out)
         self.assertIn("member:stories260K", out)
+
+
+ASKED = [("One day, a little girl named Lily went to the", "park"), ("Tom and Sam were very", "happy"),
+         ("Once upon a time, there was a little", "boy"), ("How many is two and two? It is", "4")]
+
+
+def answers(items, head=""):
+    return head + "".join(json.dumps({"id": "g-%d" % i, "query": q, "answer": a}) + "\n" for i, (q, a) in enumerate(items))
+
+
+@without_models
+class Written(Eval):
+    def texts(self, results):
+        with sqlite3.connect(results) as db:
+            return [json.loads(f)["texts"] for (f,) in db.execute("SELECT figures FROM items ORDER BY id")]
+
+    def test_as_run_writes(self):
+        """Each method's and member's answer is what packllm run writes greedily, up to the first stop string."""
+        head = '{"template": "{query}", "stop": [".", "!"], "max_tokens": 6}\n'
+        task, results = self.task(answers(ASKED, head), "stories.jsonl"), self.folder / "r.db"
+        rows, whole = [], []
+        out = self.good("eval", task, *PAIR, "--methods", "exact,uniform,hedge,members", "--results", results, "--json")
+        whole = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual([r["method"] for r in whole], ["exact", "uniform", "member:stories260K", "member:aidreams260K"])
+        texts = self.texts(results)
+        asked = (("exact", PAIR), ("uniform", PAIR), None, ("exact", PAIR[:4]), ("exact", ("-t", "1", "-m", DREAMS)))
+        for (query, _), got in zip(ASKED, texts):
+            self.assertIsNone(got[2])
+            for text, how in zip(got, asked):
+                if how is not None:
+                    want = self.good_json("run", "-p", query, "--temp", "0", "-n", "6", "--space", "bytes",
+                                          "--weights", how[0], *how[1])["text"]
+                    want = min((want.lstrip().split(s)[0] for s in ".!"), key=len)
+                    self.assertEqual(text.lstrip(), want)
+        for r in whole:
+            self.assertEqual((r["items"], r["stderr"] >= 0, r["correct"] >= r["exact"]), (4, True, True))
+            self.assertNotIn("gold_nll", r)
+
+    def test_marks(self):
+        """The first word of a text that goes on; of a question the last number."""
+        task, results = self.task(answers(ASKED), "lambada_small.jsonl"), self.folder / "r.db"
+        self.good("eval", task, *PAIR, "--methods", "members", "--results", results)
+        texts = self.texts(results)
+        for got in texts:
+            for text in got:
+                self.assertNotRegex(text.strip(), r"[ .,!?]")
+        said = [(q, got[0].strip().upper()) for (q, _), got in zip(ASKED, texts)]
+        rows, _ = self.texts_rows(self.task(answers(said), "lambada_said.jsonl"), "member:stories260K")
+        self.assertEqual((rows[0]["correct"], rows[0]["exact"]), (4, 4))
+        number = self.task(answers([(q, "7") for q, _ in ASKED], '{"max_tokens": 3}\n'), "numbers.jsonl")
+        rows, _ = self.texts_rows(number, "exact")
+        self.assertEqual(rows[0]["correct"], rows[0]["number"])
+
+    def texts_rows(self, task, methods):
+        out = self.good("eval", task, *PAIR, "--methods", methods, "--json")
+        rows = [json.loads(line) for line in out.splitlines()]
+        return rows, out
+
+    def test_goes_on_and_repeats(self):
+        task, results = self.task(answers(ASKED), "lambada_small.jsonl"), self.folder / "r.db"
+        args = ("eval", task, *PAIR, "--methods", "exact,member:stories260K,uniform", "--json")
+        want = self.good(*args, "--results", self.folder / "all.db")
+        self.good(*args, "--limit", "2", "--results", results)
+        got = self.good(*args, "--results", results)
+        self.assertEqual(self.texts(results), self.texts(self.folder / "all.db"))
+        marks = [[json.loads(line)["correct"] for line in out.splitlines()] for out in (want, got)]
+        self.assertEqual(*marks)
+        again = self.good(*args, "--results", results)
+        self.assertEqual(got, again)
+        shots = self.good(*args, "--shots", "1")
+        self.assertEqual(json.loads(shots.splitlines()[0])["items"], 3)
+
+    def test_beside_choices(self):
+        rows, _ = self.texts_rows(self.task(answers(ASKED[:2]), "lambada_small.jsonl"), "exact")
+        out = self.good("eval", self.task(), self.folder / "lambada_small.jsonl", *PAIR, "--methods", "exact,hedge")
+        self.assertIn("exact", out)
+        self.assertNotIn("\nall, ", out)
+        self.assertEqual(rows[0]["items"], 2)
+
+    def test_wrong(self):
+        task = self.task(answers(ASKED), "gen.jsonl")
+        self.bad(2, "eval", task, *PAIR, "--methods", "hedge", says=["none of --methods can", "gen.jsonl"])
+        self.bad(1, "eval", self.task(answers(ASKED, '{"stop": []}\n'), "a.jsonl"), *PAIR, says=["a.jsonl:1:", "stop"])
+        self.bad(1, "eval", self.task(answers(ASKED, '{"max_tokens": 0}\n'), "b.jsonl"), *PAIR, says=["b.jsonl:1:", "max_tokens"])
+        self.bad(1, "eval", self.task(answers([("word " * 500, "x")]), "c.jsonl"), *PAIR, says=["c.jsonl:1:", "context"])
 
 
 @without_models
@@ -191,8 +284,6 @@ class BadInput(Eval):
         self.bad(2, "eval", task, "--template", "no place", says="{query}")
         self.bad(2, "eval", task, "--shots-file", task, says="--shots N")
         self.bad(2, "eval", task, task, says="two tasks are called 'copa_small'")
-        answers = self.task('{"id": "a", "query": "q", "answer": "7"}\n', "gen.jsonl")
-        self.bad(2, "eval", answers, says="not in this version yet")
 
     @without_models
     def test_names_and_lengths(self):
