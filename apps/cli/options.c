@@ -240,6 +240,11 @@ static struct args_option options[N_OPTIONS] = {
          .file = true,
          .help = "the text from a file, every byte of it, at most 64 MiB; - reads stdin, as does "
                  "a pipe without -p and -f"},
+    [OPT_LOSSY] = {.name = "lossy",
+                   .type = ARGS_FLAG,
+                   .group = PROMPT,
+                   .commands = WORK & ~(CHAT | SERVE),
+                   .help = "read a text that is not UTF-8 with U+FFFD where it is not"},
     [OPT_SYSTEM_PROMPT] = {.name = "system-prompt",
                            .brief = "-sys",
                            .argument = "TEXT",

@@ -29,6 +29,7 @@ enum option {
     OPT_REFERENCE,
     OPT_PROMPT,
     OPT_FILE,
+    OPT_LOSSY,
     OPT_SYSTEM_PROMPT,
     OPT_CHAT_TEMPLATE,
     OPT_N_PREDICT,

@@ -343,6 +343,9 @@ struct packllm_stats {
     uint64_t prompt_tokens;                /* display tokens of the prompt */
     uint64_t resyncs;                      /* times a cover set was lost and rebuilt */
     double normaliser_min, normaliser_max; /* of pi, over the steps: near 1 (docs/math.md) */
+    /* With params.why: bytes (and the end) where NLL(pool) <= sum lambda NLL was looked at, and where it
+     * did not hold, which is a bug. */
+    uint64_t jensen_checked, jensen_violations;
     double seconds_prompt, seconds_generate;
     size_t n_members;
     const struct packllm_member_stats *members; /* owned by the session */

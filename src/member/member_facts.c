@@ -411,6 +411,12 @@ static enum packllm_status check_window(const struct check *c) {
                          "layer; get the file again");
 }
 
+/* libllama asserts that a convolution over tokens sees more than the one it stands at. */
+static enum packllm_status check_convolution(const struct check *c) {
+    uint32_t n = 2;
+    return get_u32(c, "shortconv.l_cache", false, 2, 1 << 16, &n);
+}
+
 static enum packllm_status check_experts(const struct check *c) {
     uint32_t n = 0, groups = 0, groups_used = 0;
     uint64_t used = 0;
@@ -464,6 +470,11 @@ static void count_cache(const struct check *c, uint32_t key, uint32_t value) {
     (void)get_u32(c, "ssm.state_size", false, 0, UINT32_MAX, &state);
     (void)get_u32(c, "ssm.conv_kernel", false, 0, UINT32_MAX, &kernel);
     f->state = (uint64_t)f->n_layer * inner * (state + kernel) * 4;
+    uint32_t conv = 0, head = 0;
+    (void)get_u32(c, "shortconv.l_cache", false, 0, UINT32_MAX, &conv);
+    (void)get_u32(c, "wkv.head_size", false, 0, UINT32_MAX, &head);
+    f->state += (uint64_t)f->n_layer * f->n_embd * conv * 4;
+    f->state += head > 0 ? (uint64_t)f->n_layer * f->n_embd * (head + 2) * 4 : 0;
 }
 
 static enum packllm_status check_numbers(const struct check *c) {
@@ -482,6 +493,7 @@ static enum packllm_status check_numbers(const struct check *c) {
     s = s == PACKLLM_OK ? check_heads(c, &key, &value) : s;
     s = s == PACKLLM_OK ? check_sections(c) : s;
     s = s == PACKLLM_OK ? check_window(c) : s;
+    s = s == PACKLLM_OK ? check_convolution(c) : s;
     s = s == PACKLLM_OK ? check_experts(c) : s;
     s = s == PACKLLM_OK ? check_rope_scaling(c) : s;
     if (s != PACKLLM_OK) {
