@@ -119,6 +119,8 @@ enum packllm_feed { PACKLLM_FEED_TEXT, PACKLLM_FEED_TRANSLATED };
 /* A token that stands for several of the reference's: they share its mass, or each gets all of it (the
  * paper's way). */
 enum packllm_mass { PACKLLM_MASS_SPLIT, PACKLLM_MASS_PAPER };
+/* What counts as the text's tokens (experimental): what the tokenizer makes of it, or whatever spells it. */
+enum packllm_covers { PACKLLM_COVERS_CANONICAL, PACKLLM_COVERS_ALL };
 enum packllm_choose { PACKLLM_CHOOSE_TOKENS, PACKLLM_CHOOSE_BYTES };
 enum packllm_finish {
     PACKLLM_FINISH_NONE,
@@ -247,7 +249,8 @@ struct packllm_session_params {
     enum packllm_pool pool;
     enum packllm_weigher weigher;
     enum packllm_choose choose;
-    enum packllm_drop drop; /* for exact and em; other weighers read everything */
+    enum packllm_covers covers; /* canonical */
+    enum packllm_drop drop;     /* for exact and em; other weighers read everything */
     /* PACKLLM_SPACE_TOKENS where the members do not share a vocabulary, else of no effect: */
     enum packllm_align align; /* mined */
     enum packllm_feed feed;   /* text */

@@ -40,7 +40,8 @@ struct packllm_session_params packllm_session_params_default(void) {
 static enum packllm_status check_params(const struct packllm_session_params *p, size_t n,
                                         struct packllm_error *err) {
     if (packllm_pool_name(p->pool) == NULL || (unsigned)p->choose > PACKLLM_CHOOSE_BYTES ||
-        (unsigned)p->space > PACKLLM_SPACE_TOKENS || (unsigned)p->drop > PACKLLM_DROP_OFF) {
+        (unsigned)p->covers > PACKLLM_COVERS_ALL || (unsigned)p->space > PACKLLM_SPACE_TOKENS ||
+        (unsigned)p->drop > PACKLLM_DROP_OFF) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
                     "space, pool, drop or choose is no known one");
     }
