@@ -30,7 +30,7 @@
 static struct {
     struct made file;
     struct member_gguf header;
-} originals[5];
+} originals[6];
 static size_t n_originals;
 
 /* ---- mutations ----------------------------------------------------------------------------- */
