@@ -334,11 +334,20 @@ static enum packllm_status check_layers(const struct check *c, const char *suffi
                       c->f->arch, suffix, high);
 }
 
-/* Width of a head's rotated part: even, not wider than the head; with 0 libllama never ends (models
- * of states may have no rotation). */
+/* Models of states may have no rotation, but for these hybrids. */
+static bool rotates(const struct member_facts *f) {
+    static const char *const archs[] = {"lfm2", "falcon-h1", "qwen3next", "qwen35"};
+    bool does = !f->whole_only;
+    for (size_t i = 0; i < sizeof archs / sizeof *archs; i++) {
+        does = does || strncmp(f->arch, archs[i], strlen(archs[i])) == 0;
+    }
+    return does;
+}
+
+/* Width of a head's rotated part: even, not wider than the head; with 0 libllama never ends. */
 static enum packllm_status check_rope(const struct check *c, const char *suffix, uint32_t head) {
     uint32_t rope = head;
-    enum packllm_status s = get_u32(c, suffix, false, c->f->whole_only ? 0 : 2, 1 << 16, &rope);
+    enum packllm_status s = get_u32(c, suffix, false, rotates(c->f) ? 2 : 0, 1 << 16, &rope);
     if (s == PACKLLM_OK && of_arch(c, suffix) != NULL &&
         (rope % 2 != 0 || (head > 0 && rope > head))) {
         s = bad(c, "is damaged: %s.%s is %" PRIu32 " with heads of %" PRIu32 "; get the file again",
