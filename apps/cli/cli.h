@@ -28,6 +28,7 @@ struct cli {
     struct buf folder; /* the cache's, once members.c or cmd_models.c has asked for it */
     bool json, log_json, quiet;
     bool untempered; /* members are opened without the temperatures of their specs */
+    size_t replaced; /* --lossy: places of the prompt that are U+FFFD now */
     struct tty_progress progress;
 };
 
@@ -90,6 +91,8 @@ int stop_exit(void);            /* 130 or 143 */
 /* The text of -p, -f, "-" or a piped stdin into out (empty, its ceiling the longest prompt):
  * valid UTF-8 and not empty. */
 int input_read(struct cli *cli, struct buf *out);
+/* With --lossy: "replaced", in how many places U+FFFD was put. */
+void input_json(struct json *json, const struct cli *cli);
 /* A file as it stands, up to out's ceiling. */
 int input_file(struct cli *cli, const char *path, struct buf *out);
 

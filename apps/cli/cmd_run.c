@@ -50,6 +50,7 @@ void run_why_json(struct json *json, const struct packllm_weights *weights,
     for (size_t i = 0; i < why->n_members; i++) {
         json_begin_object(json);
         json_key_text(json, "name", weights->members[i].name);
+        json_key_double(json, "weight", weights->members[i].weight);
         json_key_double(json, "logprob", why->members[i].logprob);
         json_key_text(json, "first", why->members[i].first);
         json_key_double(json, "first_logprob", why->members[i].first_logprob);
@@ -219,6 +220,13 @@ void run_stats_json(struct json *json, const struct packllm_weights *weights,
     json_key_double(json, "min", stats->normaliser_min);
     json_key_double(json, "max", stats->normaliser_max);
     json_end_object(json);
+    if (stats->jensen_checked > 0) {
+        json_key(json, "jensen");
+        json_begin_object(json);
+        json_key_uint(json, "checked", stats->jensen_checked);
+        json_key_uint(json, "violations", stats->jensen_violations);
+        json_end_object(json);
+    }
 }
 
 static int print_json(struct run *run) {
@@ -241,6 +249,7 @@ static int print_json(struct run *run) {
     json_bytes(&json, run->text.data != NULL ? run->text.data : "", run->text.size);
     json_key_text(&json, "finish", packllm_finish_name(packllm_session_finish(work->session)));
     json_key_uint(&json, "bytes", run->text.size);
+    input_json(&json, work->cli);
     json_key_uint(&json, "seed", work->session_params.sampling.seed);
     run_stats_json(&json, &run->weights, &stats);
     if (work->session_params.why) {
@@ -295,6 +304,16 @@ static int go(struct run *run) {
         code = print_json(run);
     } else if (code == EXIT_FINE && why) {
         ui_lines(cli, UI_INFO, &run->why);
+    }
+    struct packllm_stats stats;
+    if (code == EXIT_FINE && why &&
+        packllm_session_stats(run->work->session, &stats, &run->work->err) >= 0 &&
+        stats.jensen_violations > 0) {
+        ui_warn(cli,
+                "%llu of %llu bytes are less probable than the members' weighted mean allows: "
+                "please report it",
+                (unsigned long long)stats.jensen_violations,
+                (unsigned long long)stats.jensen_checked);
     }
     return code;
 }

@@ -258,6 +258,7 @@ static void score_json(struct buf *out, const struct score *score) {
     json_key_text(&json, "pool", packllm_pool_name(params->pool));
     json_key_text(&json, "weights", packllm_weigher_name(params->weigher));
     json_key_uint(&json, "bytes", total->bytes);
+    input_json(&json, score->work->cli);
     json_key_uint(&json, "context_bytes", total->context_bytes);
     json_key_double(&json, "bits_per_byte", total->bits_per_byte);
     members_json(&json, score->means, score->n);

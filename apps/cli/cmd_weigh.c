@@ -14,6 +14,7 @@ static void weigh_json(struct buf *out, const struct work *work,
     json_key_text(&json, "weights", packllm_weigher_name(weights->weigher));
     json_key_double(&json, "shrink", weights->shrink);
     json_key_uint(&json, "bytes", weights->bytes);
+    input_json(&json, work->cli);
     json_key_double(&json, "bits_per_byte", weights->bits_per_byte);
     json_key_double(&json, "objective", weights->objective);
     json_key_double(&json, "gap", weights->gap);

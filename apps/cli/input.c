@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/utf8.h"
 #include "cli.h"
 
@@ -54,18 +55,54 @@ static bool from_stdin(const struct cli *cli) {
     return cli->args.n_operands == 1 && strcmp(cli->args.operands[0], "-") == 0;
 }
 
+/* --lossy: U+FFFD for what is no character. */
+static int repair(struct cli *cli, struct buf *text) {
+    size_t size = 0, good = utf8_check(text->data, text->size);
+    char *out = alloc_array(text->size, 3);
+    if (out == NULL) {
+        return ui_fail(cli, EXIT_WORK, "no memory to repair a prompt of %zu bytes", text->size);
+    }
+    cli->replaced = utf8_repair(text->data, text->size, out, &size);
+    ui_warn(cli,
+            "the prompt is not valid UTF-8 (first at offset %zu of %zu): U+FFFD stands in %zu "
+            "places",
+            good, text->size, cli->replaced);
+    buf_cut(text, 0);
+    bool fits = buf_add(text, out, size);
+    base_free(out);
+    return fits ? EXIT_FINE
+                : ui_fail(cli, EXIT_WORK,
+                          "the repaired prompt is longer than %zu MiB, the most it "
+                          "may have",
+                          text->ceiling >> 20);
+}
+
 /* Found here before models are loaded, so that the word comes at once. */
-static int check(struct cli *cli, const struct buf *text) {
+static int check(struct cli *cli, struct buf *text) {
     if (text->size == 0) {
         return ui_fail(cli, EXIT_WORK, "the prompt is empty");
     }
     size_t good = utf8_check(text->data, text->size);
+    if (good < text->size && opt_set(&cli->args, OPT_LOSSY)) {
+        return repair(cli, text);
+    }
+    if (text->size >= 3 && memcmp(text->data, "\xef\xbb\xbf", 3) == 0) {
+        ui_warn(cli, "the prompt begins with a byte-order mark, which is read as text; take it out "
+                     "if it does not belong there");
+    }
     if (good < text->size) {
         return ui_fail(cli, EXIT_WORK,
-                       "the prompt is not valid UTF-8: byte 0x%02x at offset %zu of %zu",
+                       "the prompt is not valid UTF-8: byte 0x%02x at offset %zu of %zu; --lossy "
+                       "reads U+FFFD in its place",
                        (unsigned)(unsigned char)text->data[good], good, text->size);
     }
     return EXIT_FINE;
+}
+
+void input_json(struct json *json, const struct cli *cli) {
+    if (opt_set(&cli->args, OPT_LOSSY)) {
+        json_key_uint(json, "replaced", cli->replaced);
+    }
 }
 
 int input_read(struct cli *cli, struct buf *out) {

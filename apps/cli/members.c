@@ -375,6 +375,9 @@ static int read_params(struct work *work) {
     session->shrink = own ? work->settings.shrink : opt_double(args, OPT_SHRINK);
     session->tau = opt_double(args, OPT_TAU);
     session->epsilon = opt_double(args, OPT_EPSILON);
+    const char *covers = opt_text(args, OPT_COVERS);
+    session->covers = covers != NULL && strcmp(covers, "all") == 0 ? PACKLLM_COVERS_ALL
+                                                                   : PACKLLM_COVERS_CANONICAL;
     const char *choose = opt_text(args, OPT_CHOOSE);
     session->choose = choose != NULL && strcmp(choose, "bytes") == 0 ? PACKLLM_CHOOSE_BYTES
                                                                      : PACKLLM_CHOOSE_TOKENS;

@@ -121,6 +121,8 @@ enum packllm_feed { PACKLLM_FEED_TEXT, PACKLLM_FEED_TRANSLATED };
 /* A token that stands for several of the reference's: they share its mass, or each gets all of it (the
  * paper's way). */
 enum packllm_mass { PACKLLM_MASS_SPLIT, PACKLLM_MASS_PAPER };
+/* What counts as the text's tokens (experimental): what the tokenizer makes of it, or whatever spells it. */
+enum packllm_covers { PACKLLM_COVERS_CANONICAL, PACKLLM_COVERS_ALL };
 enum packllm_choose { PACKLLM_CHOOSE_TOKENS, PACKLLM_CHOOSE_BYTES };
 enum packllm_finish {
     PACKLLM_FINISH_NONE,
@@ -250,7 +252,8 @@ struct packllm_session_params {
     enum packllm_pool pool;
     enum packllm_weigher weigher;
     enum packllm_choose choose;
-    enum packllm_drop drop; /* for exact and em; other weighers read everything */
+    enum packllm_covers covers; /* canonical */
+    enum packllm_drop drop;     /* for exact and em; other weighers read everything */
     /* PACKLLM_SPACE_TOKENS where the members do not share a vocabulary, else of no effect: */
     enum packllm_align align; /* mined */
     enum packllm_feed feed;   /* text */
@@ -347,6 +350,9 @@ struct packllm_stats {
     int32_t display;                       /* member whose tokens are chosen among */
     uint64_t resyncs;                      /* times a cover set was lost and rebuilt */
     double normaliser_min, normaliser_max; /* of pi, over the steps: near 1 (docs/math.md) */
+    /* With params.why: bytes (and the end) where NLL(pool) <= sum lambda NLL was looked at, and where it
+     * did not hold, which is a bug. */
+    uint64_t jensen_checked, jensen_violations;
     double seconds_prompt, seconds_generate;
     size_t n_members;
     const struct packllm_member_stats *members; /* owned by the session */

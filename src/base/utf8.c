@@ -50,3 +50,27 @@ size_t utf8_check(const char *text, size_t size) {
     bool bad;
     return utf8_whole(text, size, &bad);
 }
+
+size_t utf8_repair(const char *text, size_t size, char *out, size_t *out_size) {
+    struct utf8_state state = {0};
+    size_t replaced = 0, n = 0, begun = 0; /* text[begun..i): of a character not yet whole */
+    for (size_t i = 0; i <= size; i++) {
+        bool fits = i < size && utf8_step(&state, (uint8_t)text[i]);
+        if (fits && state.need == 0) {
+            for (; begun <= i; begun++) {
+                out[n++] = text[begun];
+            }
+        } else if (!fits && (i < size || begun < i)) {
+            out[n++] = '\xef';
+            out[n++] = '\xbf';
+            out[n++] = '\xbd';
+            replaced++;
+            /* The byte that ended a beginning may begin a character itself. */
+            i -= begun < i && i < size ? 1 : 0;
+            begun = i + 1;
+            state = (struct utf8_state){0};
+        }
+    }
+    *out_size = n;
+    return replaced;
+}

@@ -20,5 +20,8 @@ size_t utf8_check(const char *text, size_t size);
 /* The same, but an incomplete character at the very end is not counted against the text: returns
  * how many bytes stand in whole valid characters, and in *bad whether what follows is invalid. */
 size_t utf8_whole(const char *text, size_t size, bool *bad);
+/* The text with U+FFFD for every part of it that is no character (each longest beginning of one, else
+ * each byte: Unicode 15, 3.9) into out[3 * size]. Returns how many stand there; *out_size bytes. */
+size_t utf8_repair(const char *text, size_t size, char *out, size_t *out_size);
 
 #endif

@@ -165,6 +165,10 @@ struct cover_node *canon_window(struct cover *c, struct cover_node *node) {
 
 enum packllm_status canon_check(struct cover *c, struct cover_node *node,
                                 struct packllm_error *err) {
+    if (c->all) {
+        node->valid = NODE_VALID;
+        return PACKLLM_OK;
+    }
     if (c->member->canon != NULL) {
         return rules_check(c, node, err);
     }

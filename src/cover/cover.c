@@ -14,7 +14,7 @@
 enum { ROUNDS = 1000 };
 
 enum packllm_status cover_open(struct cover **out, struct member *member,
-                               const struct prefix_tree *tree, double epsilon,
+                               const struct prefix_tree *tree, double epsilon, bool all,
                                atomic_bool *abort_flag, struct packllm_error *err) {
     struct cover *c = alloc_zero(1, sizeof *c);
     if (c == NULL) {
@@ -23,6 +23,7 @@ enum packllm_status cover_open(struct cover **out, struct member *member,
     c->member = member;
     c->tree = tree;
     c->epsilon = epsilon;
+    c->all = all;
     c->lead = member->space_prefix ? 1 : 0;
     c->line_ends = SIZE_MAX;
     c->lanes = alloc_zero(member->n_seq, sizeof *c->lanes);

@@ -27,9 +27,10 @@
 
 struct cover;
 
-/* tree: of member->table, shared by the covers of one member. epsilon in (0, 1). */
+/* tree: of member->table, shared by the covers of one member. epsilon in (0, 1). all: every
+ * tokenisation counts, not the canonical one alone; those that end at one byte become one. */
 enum packllm_status cover_open(struct cover **out, struct member *member,
-                               const struct prefix_tree *tree, double epsilon,
+                               const struct prefix_tree *tree, double epsilon, bool all,
                                atomic_bool *abort_flag, struct packllm_error *err);
 void cover_close(struct cover *cover); /* NULL allowed */
 

@@ -173,6 +173,21 @@ static double fresh(const struct cover *c, int event) {
     return c->standin[event] + FRESH_FREQUENCY * (f - c->standin[event]);
 }
 
+/* Of the tokenisations that end at one byte the heaviest goes on with the weight of all. */
+static unsigned recombine(struct cover_parked *ends, unsigned n) {
+    unsigned heaviest = 0;
+    double sum = 0.0;
+    for (unsigned i = 0; i < n; i++) {
+        sum += ends[i].w;
+        heaviest = ends[i].w > ends[heaviest].w ? i : heaviest;
+    }
+    if (n > 1) {
+        ends[0] = ends[heaviest];
+        ends[0].w = ends[0].base = sum;
+    }
+    return n > 1 ? 1 : n;
+}
+
 double front_step(const struct cover *c, const struct cover_view *from, uint8_t byte,
                   struct cover_view *to) {
     if (to != from) {
@@ -229,6 +244,7 @@ double front_step(const struct cover *c, const struct cover_view *from, uint8_t 
         }
     }
     to->n_parked = n_parked;
+    n_ends = c->all ? recombine(ends, n_ends) : n_ends;
     for (unsigned i = 0; i < n_ends; i++) {
         front_park(to, &ends[i]);
     }

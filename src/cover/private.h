@@ -82,6 +82,7 @@ struct cover {
     struct member_context *kv;
     const struct prefix_tree *tree;
     double epsilon;
+    bool all; /* tokenisations, recombined */
     cover_progress_fn progress;
     void *progress_data;
     cover_token_fn on_token; /* while cover_read_tokens runs */

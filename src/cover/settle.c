@@ -9,7 +9,7 @@ static enum packllm_status prune(struct cover *c, struct packllm_error *err) {
     enum packllm_status status = PACKLLM_OK;
     unsigned dropped = 0;
     c->bounds_known = false;
-    for (unsigned i = f->n_parked; i-- > 0 && status >= 0;) {
+    for (unsigned i = c->all ? 0 : f->n_parked; i-- > 0 && status >= 0;) {
         struct cover_parked *p = &f->parked[i];
         bool canonical = true;
         if (p->parent == NULL) {

@@ -4,6 +4,10 @@
 #include "base/status.h"
 #include "cover/private.h"
 
+/* What the walk over rows counts as nothing is nothing here, too, else the two part where a text is as
+ * good as impossible. */
+#define LEAST 1e-37
+
 static enum packllm_status reserve(struct cover *c, struct packllm_error *err) {
     if (c->n_slices + 1 > c->room_slices) {
         size_t room = c->room_slices * 2 + 1024;
@@ -42,7 +46,7 @@ enum packllm_status slice_row(struct cover *c, struct cover_node *node, const st
         uint32_t n = t > node->at ? prefix_ending(c->tree, &place) : 0;
         double ending = row_range(row, place.low, place.low + n);
         double longer = row_range(row, place.low + n, place.high);
-        if (ending + longer < 1e-12) {
+        if (ending + longer < LEAST) {
             break;
         }
         enum packllm_status status = reserve(c, err);
@@ -58,7 +62,7 @@ enum packllm_status slice_row(struct cover *c, struct cover_node *node, const st
         double q[PACKLLM_EVENTS] = {0};
         row_spread(row, c->tree, &place, 1.0, q);
         for (int byte = 0; byte < 256; byte++) {
-            if (q[byte] > 1e-13) {
+            if (q[byte] > 1e-13 * (ending + longer)) {
                 c->slice_byte[c->n_children] = (uint8_t)byte;
                 c->slice_mass[c->n_children++] = (float)q[byte];
                 s->n++;

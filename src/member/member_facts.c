@@ -334,11 +334,20 @@ static enum packllm_status check_layers(const struct check *c, const char *suffi
                       c->f->arch, suffix, high);
 }
 
-/* Width of a head's rotated part: even, not wider than the head; with 0 libllama never ends (models
- * of states may have no rotation). */
+/* Models of states may have no rotation, but for these hybrids. */
+static bool rotates(const struct member_facts *f) {
+    static const char *const archs[] = {"lfm2", "falcon-h1", "qwen3next", "qwen35"};
+    bool does = !f->whole_only;
+    for (size_t i = 0; i < sizeof archs / sizeof *archs; i++) {
+        does = does || strncmp(f->arch, archs[i], strlen(archs[i])) == 0;
+    }
+    return does;
+}
+
+/* Width of a head's rotated part: even, not wider than the head; with 0 libllama never ends. */
 static enum packllm_status check_rope(const struct check *c, const char *suffix, uint32_t head) {
     uint32_t rope = head;
-    enum packllm_status s = get_u32(c, suffix, false, c->f->whole_only ? 0 : 2, 1 << 16, &rope);
+    enum packllm_status s = get_u32(c, suffix, false, rotates(c->f) ? 2 : 0, 1 << 16, &rope);
     if (s == PACKLLM_OK && of_arch(c, suffix) != NULL &&
         (rope % 2 != 0 || (head > 0 && rope > head))) {
         s = bad(c, "is damaged: %s.%s is %" PRIu32 " with heads of %" PRIu32 "; get the file again",
@@ -411,6 +420,12 @@ static enum packllm_status check_window(const struct check *c) {
                          "layer; get the file again");
 }
 
+/* libllama asserts that a convolution over tokens sees more than the one it stands at. */
+static enum packllm_status check_convolution(const struct check *c) {
+    uint32_t n = 2;
+    return get_u32(c, "shortconv.l_cache", false, 2, 1 << 16, &n);
+}
+
 static enum packllm_status check_experts(const struct check *c) {
     uint32_t n = 0, groups = 0, groups_used = 0;
     uint64_t used = 0;
@@ -464,6 +479,11 @@ static void count_cache(const struct check *c, uint32_t key, uint32_t value) {
     (void)get_u32(c, "ssm.state_size", false, 0, UINT32_MAX, &state);
     (void)get_u32(c, "ssm.conv_kernel", false, 0, UINT32_MAX, &kernel);
     f->state = (uint64_t)f->n_layer * inner * (state + kernel) * 4;
+    uint32_t conv = 0, head = 0;
+    (void)get_u32(c, "shortconv.l_cache", false, 0, UINT32_MAX, &conv);
+    (void)get_u32(c, "wkv.head_size", false, 0, UINT32_MAX, &head);
+    f->state += (uint64_t)f->n_layer * f->n_embd * conv * 4;
+    f->state += head > 0 ? (uint64_t)f->n_layer * f->n_embd * (head + 2) * 4 : 0;
 }
 
 static enum packllm_status check_numbers(const struct check *c) {
@@ -482,6 +502,7 @@ static enum packllm_status check_numbers(const struct check *c) {
     s = s == PACKLLM_OK ? check_heads(c, &key, &value) : s;
     s = s == PACKLLM_OK ? check_sections(c) : s;
     s = s == PACKLLM_OK ? check_window(c) : s;
+    s = s == PACKLLM_OK ? check_convolution(c) : s;
     s = s == PACKLLM_OK ? check_experts(c) : s;
     s = s == PACKLLM_OK ? check_rope_scaling(c) : s;
     if (s != PACKLLM_OK) {

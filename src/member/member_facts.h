@@ -13,6 +13,9 @@
  * (a megabyte each for 262,144 tokens); larger batches were not faster, with rows or without. */
 enum { MEMBER_LLAMA_CHUNK = 64 };
 
+/* States that a context of a recurrent or hybrid model keeps beside its sequences'. */
+enum { MEMBER_LLAMA_MARKS = 8 };
+
 struct member_facts {
     char arch[64];
     bool space_prefix; /* its tokenizer puts a space before a text */
@@ -44,6 +47,8 @@ void member_facts_label(char *out, size_t room, const char *name, const char *pa
 
 /* Cells of a KV cache for n_ctx tokens of each timeline and forks of n_seq histories in all. */
 uint32_t member_llama_cells(uint32_t n_ctx, uint32_t n_parallel, uint32_t n_seq);
+/* How many states are kept: none where a memory can be cut. */
+uint32_t member_llama_marks(bool whole_only, uint32_t n_seq);
 void member_facts_memory(const struct member_facts *f, struct packllm_memory *out);
 
 #endif

@@ -6,7 +6,8 @@
  * them for plain attention only: a recurrent state cannot go back, and a sliding window may be
  * overwritten. So each sequence has its tokens (histories) and the number of them that libllama's
  * memory holds (`held`); what it does not hold any more is evaluated again when next needed, and
- * counted in `forwards`. */
+ * counted in `forwards`. So that this is little, states of recurrent and hybrid models are kept at
+ * places where a history may branch (`marks`). */
 #include <inttypes.h>
 #include <pthread.h>
 #include <string.h>
@@ -27,6 +28,9 @@ enum { CHUNK = MEMBER_LLAMA_CHUNK };
 /* Some byte-pair pre-tokenisers run through std::regex, which recurses once a character: 300,000
  * bytes without a space end the process (deepseek, falcon, gpt-neox). A longer run is cut here. */
 enum { RUN_MAX = 2048 };
+
+/* Calls with more tokens read a text: nothing branches off before its end. */
+enum { MARKED_MOST = 32 };
 
 /* What members of one file share: weights, and the vocabulary in our form. */
 struct weights {
@@ -76,6 +80,10 @@ struct llama_ctx {
     uint32_t *held;  /* [n_seq] tokens of the history that libllama's memory holds */
     uint32_t *saved; /* [n_seq] lengths before a call */
     uint32_t n_cells;
+    /* whole_only: states kept, in libllama's sequences n_seq + 0..n_marks-1; length 0: none */
+    struct member_histories marks;
+    uint32_t n_marks;
+    uint64_t mark_used[MEMBER_LLAMA_MARKS], stamp;
     bool adapted; /* uses the member's adapter */
     struct llama_batch batch;
 };
@@ -400,9 +408,8 @@ static enum packllm_status find_rules(struct llama_member *m, struct packllm_err
     for (uint32_t i = 0; i < n; i++) {
         const llama_token id = (llama_token)i;
         const int attr = (int)llama_vocab_get_attr(m->vocab, id);
-        const bool added =
-            (attr & LLAMA_TOKEN_ATTR_USER_DEFINED) != 0 &&
-            (attr & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) == 0;
+        const bool added = (attr & LLAMA_TOKEN_ATTR_USER_DEFINED) != 0 &&
+                           (attr & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) == 0;
         tokens[i].text = llama_vocab_get_text(m->vocab, id);
         tokens[i].size = (uint32_t)strlen(tokens[i].text);
         tokens[i].score = llama_vocab_get_score(m->vocab, id);
@@ -410,9 +417,8 @@ static enum packllm_status find_rules(struct llama_member *m, struct packllm_err
                           ((attr & LLAMA_TOKEN_ATTR_LSTRIP) != 0 ? CANON_STRIP_LEFT : 0U) |
                           ((attr & LLAMA_TOKEN_ATTR_RSTRIP) != 0 ? CANON_STRIP_RIGHT : 0U);
     }
-    enum packllm_status s =
-        member_rules_open(&m->weights->canon, m->base.path, m->base.name, m->base.index, tokens, n,
-                          reference_tokens, m, err);
+    enum packllm_status s = member_rules_open(&m->weights->canon, m->base.path, m->base.name,
+                                              m->base.index, tokens, n, reference_tokens, m, err);
     base_free(tokens);
     return s;
 }
@@ -493,6 +499,7 @@ static void llama_member_context_close(struct member_context *base) {
     }
     pool_give(c->pool);
     member_histories_done(&c->histories);
+    member_histories_done(&c->marks);
     base_free(c->saved);
     base_free(c->held);
     base_free(c);
@@ -506,8 +513,8 @@ static struct llama_context_params context_params(const struct llama_member *m,
     p.n_ctx = c->n_cells;
     p.n_batch = CHUNK;
     p.n_ubatch = CHUNK;
-    p.n_seq_max = m->base.n_seq;
-    p.n_outputs_max = m->base.n_seq > CHUNK ? m->base.n_seq : CHUNK; /* less: libllama aborts */
+    p.n_seq_max = m->base.n_seq + c->n_marks;
+    p.n_outputs_max = p.n_seq_max > CHUNK ? p.n_seq_max : CHUNK; /* less: libllama aborts */
     p.n_threads = m->n_threads;
     p.n_threads_batch = m->n_threads;
     p.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
@@ -560,7 +567,11 @@ static enum packllm_status llama_member_context_open(struct member *base,
     }
     c->base.member = base;
     c->n_cells = member_llama_cells(base->n_ctx, base->n_parallel, base->n_seq);
+    c->n_marks = member_llama_marks(m->whole_only, base->n_seq);
     enum packllm_status s = member_histories_init(&c->histories, base->n_seq, err);
+    if (s == PACKLLM_OK && c->n_marks > 0) {
+        s = member_histories_init(&c->marks, c->n_marks, err);
+    }
     if (s == PACKLLM_OK) {
         c->held = alloc_zero(base->n_seq, sizeof *c->held);
         c->saved = alloc_zero(base->n_seq, sizeof *c->saved);
@@ -598,6 +609,93 @@ static void hold(struct llama_ctx *c, int32_t seq, uint32_t n) {
     c->held[seq] = good ? n : 0;
 }
 
+/* ---- states kept --------------------------------------------------------------------------- */
+
+static void mark_drop(struct llama_ctx *c, uint32_t k) {
+    (void)llama_memory_seq_rm(c->memory, (llama_seq_id)(c->base.member->n_seq + k), -1, -1);
+    c->marks.length[k] = 0;
+}
+
+static void marks_drop(struct llama_ctx *c) {
+    for (uint32_t k = 0; k < c->n_marks; k++) {
+        mark_drop(c, k);
+    }
+}
+
+/* Whether the first n tokens of the two are the same. */
+static bool same(const int32_t *a, const int32_t *b, uint32_t n) {
+    return n > 0 && memcmp(a, b, n * sizeof *a) == 0;
+}
+
+/* A state that no history begins with any more would take cells of a hybrid's attention. */
+static void marks_sweep(struct llama_ctx *c) {
+    const struct member_histories *h = &c->histories;
+    for (uint32_t k = 0; k < c->n_marks; k++) {
+        const uint32_t n = c->marks.length[k];
+        bool wanted = n == 0;
+        for (uint32_t seq = 0; seq < h->n_seq && !wanted; seq++) {
+            wanted = h->length[seq] >= n && same(h->tokens[seq], c->marks.tokens[k], n);
+        }
+        if (!wanted) {
+            mark_drop(c, k);
+        }
+    }
+}
+
+/* Keeps the state that seq stands at, in place of the one unused for longest. */
+static enum packllm_status mark_here(struct llama_ctx *c, int32_t seq, struct packllm_error *err) {
+    const uint32_t n = c->held[seq];
+    uint32_t oldest = 0;
+    if (n == 0) {
+        return PACKLLM_OK;
+    }
+    for (uint32_t k = 0; k < c->n_marks; k++) {
+        if (c->marks.length[k] == n && same(c->marks.tokens[k], c->histories.tokens[seq], n)) {
+            c->mark_used[k] = ++c->stamp;
+            return PACKLLM_OK;
+        }
+        oldest = c->mark_used[k] < c->mark_used[oldest] ? k : oldest;
+    }
+    mark_drop(c, oldest);
+    for (uint32_t i = 0; i < n; i++) {
+        enum packllm_status s =
+            member_histories_push(&c->marks, (int32_t)oldest, c->histories.tokens[seq][i], err);
+        if (s != PACKLLM_OK) {
+            c->marks.length[oldest] = 0;
+            return s;
+        }
+    }
+    llama_memory_seq_cp(c->memory, seq, (llama_seq_id)(c->base.member->n_seq + oldest), -1, -1);
+    c->mark_used[oldest] = ++c->stamp;
+    return PACKLLM_OK;
+}
+
+/* seq goes on from the longest beginning of its history that any state stands at. */
+static void start_from_best(struct llama_ctx *c, int32_t seq) {
+    const struct member_histories *h = &c->histories;
+    const uint32_t n_seq = h->n_seq, length = h->length[seq];
+    uint32_t most = c->held[seq];
+    llama_seq_id from = -1;
+    for (uint32_t s = 0; s < n_seq + c->n_marks; s++) {
+        const bool lane = s < n_seq;
+        const uint32_t n = lane ? c->held[s] : c->marks.length[s - n_seq];
+        const int32_t *tokens = lane ? h->tokens[s] : c->marks.tokens[s - n_seq];
+        if (n > most && n <= length && same(tokens, h->tokens[seq], n)) {
+            most = n;
+            from = (llama_seq_id)s;
+        }
+    }
+    if (from < 0) {
+        return;
+    }
+    if ((uint32_t)from >= n_seq) {
+        c->mark_used[(uint32_t)from - n_seq] = ++c->stamp;
+    }
+    (void)llama_memory_seq_rm(c->memory, seq, -1, -1);
+    llama_memory_seq_cp(c->memory, from, seq, -1, -1);
+    c->held[seq] = most;
+}
+
 static void batch_add(struct llama_ctx *c, int32_t token, int32_t seq, uint32_t at, bool row) {
     int32_t i = c->batch.n_tokens++;
     c->batch.token[i] = token;
@@ -613,6 +711,10 @@ static enum packllm_status decode(struct llama_ctx *c, struct packllm_error *err
     double start = member_seconds();
     log_begin(m);
     int32_t rc = llama_decode(c->context, c->batch);
+    if (rc == 1 && c->n_marks > 0) { /* no room: the states kept give way */
+        marks_drop(c);
+        rc = llama_decode(c->context, c->batch);
+    }
     llama_synchronize(c->context);
     c->base.seconds += member_seconds() - start;
     (void)pthread_mutex_unlock(&c->pool->busy);
@@ -640,6 +742,9 @@ static enum packllm_status decode(struct llama_ctx *c, struct packllm_error *err
 
 /* Evaluates again what libllama's memory lost of a sequence. */
 static enum packllm_status refill(struct llama_ctx *c, int32_t seq, struct packllm_error *err) {
+    if (c->n_marks > 0 && c->held[seq] < c->histories.length[seq]) {
+        start_from_best(c, seq);
+    }
     while (c->held[seq] < c->histories.length[seq]) {
         uint32_t left = c->histories.length[seq] - c->held[seq];
         uint32_t n = left < CHUNK ? left : CHUNK;
@@ -706,6 +811,10 @@ static enum packllm_status llama_member_eval(struct member_context *base,
     memcpy(c->saved, base->length, n_seq * sizeof *c->saved);
     for (size_t i = 0; i < n && s == PACKLLM_OK; i++) {
         s = refill(c, items[i].seq, err);
+        /* Few tokens: ends of tokens, or text that is written. Others may branch off here too. */
+        if (s == PACKLLM_OK && c->n_marks > 0 && n <= MARKED_MOST) {
+            s = mark_here(c, items[i].seq, err);
+        }
     }
     for (size_t from = 0, to = 0; from < n && s >= 0; from = to) {
         s = chunk(c, items, from, n, &to, err);
@@ -770,6 +879,9 @@ static enum packllm_status llama_member_truncate(struct member_context *base, in
     base->length[seq] = n;
     if (c->held[seq] > n) {
         hold(c, seq, n);
+    }
+    if (c->n_marks > 0) {
+        marks_sweep(c);
     }
     return PACKLLM_OK;
 }

@@ -16,6 +16,13 @@ uint32_t member_llama_cells(uint32_t n_ctx, uint32_t n_parallel, uint32_t n_seq)
     return (uint32_t)(cells / CELLS_ROUND * CELLS_ROUND);
 }
 
+uint32_t member_llama_marks(bool whole_only, uint32_t n_seq) {
+    /* libllama wants no more sequences than a batch has tokens. */
+    const uint32_t room = n_seq < MEMBER_LLAMA_CHUNK ? MEMBER_LLAMA_CHUNK - n_seq : 0;
+    const uint32_t most = room < MEMBER_LLAMA_MARKS ? room : MEMBER_LLAMA_MARKS;
+    return whole_only ? most : 0;
+}
+
 /* MemAvailable of /proc/meminfo in bytes, or 0 where it is not known. */
 static uint64_t available(void) {
     char line[128];
@@ -47,7 +54,8 @@ void member_facts_memory(const struct member_facts *f, struct packllm_memory *ou
     *out = (struct packllm_memory){
         .weights = f->weights,
         .adapter = f->adapter,
-        .kv = cells * f->kv_cell + f->n_seq * f->state,
+        .kv = cells * f->kv_cell +
+              (f->n_seq + member_llama_marks(f->whole_only, f->n_seq)) * f->state,
         .buffers = buffers,
         .tables = tables,
         .available = available(),

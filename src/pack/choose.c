@@ -135,6 +135,12 @@ static bool token_fits(const struct packllm_session *s, const struct vocab_table
     return s->constraint == NULL || constraint_fits(s->constraint, bytes, vocab_size(table, id));
 }
 
+static bool may_be_next(const struct packllm_session *s, const struct cover_tokens *row,
+                        uint32_t rank) {
+    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    return row->mass[rank] > 0.0F && token_fits(s, tree->table, tree->ids[rank]);
+}
+
 /* The `most` ranks of the largest mass, into found[]; ties to the lower rank. A heap with the
  * smallest on top. */
 static size_t top_ranks(const struct cover_tokens *row, uint32_t n, size_t most,
@@ -342,10 +348,15 @@ static size_t how_many(const struct packllm_session *s, uint32_t all) {
     if (o->temp > 0.0 && (size_t)o->top_k > most) {
         most = (size_t)o->top_k;
     }
+    if (o->repeat_penalty < 1.0 || o->presence_penalty < 0.0 || o->frequency_penalty < 0.0) {
+        return alone ? all : (all < 256 ? all : 256); /* they lift tokens from anywhere */
+    }
     if (o->repeat_penalty != 1.0 || o->presence_penalty != 0.0 || o->frequency_penalty != 0.0) {
         /* Penalties can lift what is just below the cut. */
-        most += o->repeat_last_n < 0 ? (size_t)s->tokens : (size_t)o->repeat_last_n;
+        most += o->repeat_last_n < 0 ? (size_t)(s->tokens + s->prompt_tokens)
+                                     : (size_t)o->repeat_last_n;
     }
+    most += s->params.n_bias; /* and so can a bias that takes others away */
     return most < all ? most : all;
 }
 
@@ -361,6 +372,20 @@ static void name_first(struct packllm_why_member *why, const struct vocab_table 
     why->first_logprob = log(p);
 }
 
+/* NLL(pool) <= sum lambda NLL at an event that was chosen, for weights >= 0 of sum 1: else a bug. */
+static void check_jensen(struct packllm_session *s, unsigned event, const float *logp) {
+    const struct choice *c = s->choice;
+    double bound = 0.0, sum = 0.0;
+    for (size_t k = 0; k < c->n_active; k++) {
+        bound -= c->lambda[k] > 0.0 ? c->lambda[k] * (double)c->rows[k][event] : 0.0;
+        sum += c->lambda[k];
+    }
+    if (sum > 1.0 - 1e-9 && s->params.weigher != PACKLLM_WEIGH_DEXPERTS) {
+        s->jensen_checked++;
+        s->jensen_violations += -(double)logp[event] > bound + 1e-4; /* rows are floats */
+    }
+}
+
 static void record_why(struct packllm_session *s, const char *bytes, size_t size, bool end) {
     struct choice *c = s->choice;
     for (size_t i = 0; i < s->pack->n; i++) {
@@ -368,24 +393,27 @@ static void record_why(struct packllm_session *s, const char *bytes, size_t size
             (struct packllm_why_member){.logprob = (double)NAN, .first_logprob = (double)NAN};
     }
     for (size_t k = 0; k < c->n_active; k++) {
-        size_t i = c->active[k];
-        struct packllm_why_member *why = &s->why[i];
-        struct cover_view *view = view_at(c, s, 0, k), *step = view_at(c, s, 1, k);
-        const struct cover *cover = s->covers[i];
-        double q[PACKLLM_EVENTS];
-        float logq[PACKLLM_EVENTS];
-        cover_view_of(cover, view);
-        memcpy(step, view, cover_view_size());
-        why->logprob = 0.0;
-        for (size_t b = 0; b < size + (end ? 1 : 0); b++) {
-            (void)cover_view_next(cover, step, q);
-            fuse_floor(q, logq);
-            fuse_temper(s->pack->members[i]->temperature, logq);
-            why->logprob += (double)logq[end ? PACKLLM_EVENT_END : (uint8_t)bytes[b]];
+        cover_view_of(s->covers[c->active[k]], view_at(c, s, 0, k));
+        memcpy(view_at(c, s, 1, k), view_at(c, s, 0, k), cover_view_size());
+        s->why[c->active[k]].logprob = 0.0;
+    }
+    for (size_t b = 0; b < size + (end ? 1 : 0); b++) {
+        float logp[PACKLLM_EVENTS];
+        const unsigned event = end ? PACKLLM_EVENT_END : (uint8_t)bytes[b];
+        pool_here(s, 1, logp);
+        check_jensen(s, event, logp);
+        for (size_t k = 0; k < c->n_active; k++) {
+            struct cover_view *step = view_at(c, s, 1, k);
+            s->why[c->active[k]].logprob += (double)c->rows[k][event];
             if (!end) {
-                (void)cover_view_step(cover, step, (uint8_t)bytes[b], step);
+                (void)cover_view_step(s->covers[c->active[k]], step, (uint8_t)event, step);
             }
         }
+    }
+    for (size_t k = 0; k < c->n_active; k++) {
+        size_t i = c->active[k];
+        struct packllm_why_member *why = &s->why[i];
+        const struct cover *cover = s->covers[i];
         struct cover_tokens row;
         struct candidate best;
         const struct prefix_tree *tree = &s->pack->trees[i];
@@ -530,6 +558,24 @@ enum packllm_status choice_bias(struct packllm_session *s, struct packllm_error 
     return status;
 }
 
+/* top_ranks, more of them where too few can follow the text: in the middle of a character few do, and
+ * a poor model may rank them low. *out_all: none of those the display member prefers could follow. */
+static size_t top_fitting(struct packllm_session *s, const struct cover_tokens *row, size_t most,
+                          bool *out_all) {
+    struct choice *c = s->choice;
+    const uint32_t all = s->pack->trees[s->display].n;
+    for (size_t tried = most;; tried *= 4) {
+        size_t n = top_ranks(row, all, tried < all ? tried : all, c->found), fit = 0;
+        for (size_t i = 0; i < n; i++) {
+            fit += may_be_next(s, row, c->found[i].rank);
+        }
+        if (fit >= most || n == all || s->forced >= 0 || (fit > 0 && c->n_active > 1)) {
+            *out_all = n > most && c->n_active > 1;
+            return n;
+        }
+    }
+}
+
 enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, double *out_logprob,
                                  struct packllm_error *err) {
     struct choice *c = s->choice;
@@ -550,7 +596,7 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
     bool alone = c->n_active == 1, all_of_few = false;
     size_t most_found = how_many(s, tree->n);
     size_t n = s->constraint != NULL ? top_allowed(s, &row, most_found, &all_of_few)
-                                     : top_ranks(&row, tree->n, most_found, c->found);
+                                     : top_fitting(s, &row, most_found, &all_of_few);
     if (!alone && !all_of_few && s->forced < 0) {
         /* What D finds that much less likely than its first choice comes back only if another
          * member asks for it. */
@@ -558,7 +604,8 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
         double unlikely = s->params.sampling.temp > 0.0 ? UNLIKELY : UNLIKELY_GREEDY;
         size_t likely = 0;
         for (size_t i = 0; i < n; i++) {
-            most = c->found[i].logp > most ? c->found[i].logp : most;
+            bool larger = c->found[i].logp > most;
+            most = larger && may_be_next(s, &row, c->found[i].rank) ? c->found[i].logp : most;
         }
         for (size_t i = 0; i < n; i++) {
             if (c->found[i].logp >= unlikely * most) {

@@ -22,8 +22,9 @@ enum packllm_status pack_cover_as_it_is(struct packllm_session *s, size_t member
                                         struct cover **out, struct packllm_error *err) {
     enum packllm_status status = PACKLLM_OK;
     if (s->covers[member] == NULL) {
-        status = cover_open(&s->covers[member], s->pack->members[member], &s->pack->trees[member],
-                            s->params.epsilon, &s->cancel, err);
+        status =
+            cover_open(&s->covers[member], s->pack->members[member], &s->pack->trees[member],
+                       s->params.epsilon, s->params.covers == PACKLLM_COVERS_ALL, &s->cancel, err);
         if (status < 0) {
             return status;
         }

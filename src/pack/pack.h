@@ -92,6 +92,7 @@ struct packllm_session {
     uint64_t *forwards_before, *tokens_before; /* [n] at the end of the prompt */
     double *seconds_before;
     double normaliser_min, normaliser_max;
+    uint64_t jensen_checked, jensen_violations; /* of the reply's bytes, with params.why */
     double seconds_prompt, seconds_generate;
 
     bool known;     /* begun with an empty text: tokens may be forced */

@@ -40,7 +40,8 @@ struct packllm_session_params packllm_session_params_default(void) {
 static enum packllm_status check_params(const struct packllm_session_params *p, size_t n,
                                         struct packllm_error *err) {
     if (packllm_pool_name(p->pool) == NULL || (unsigned)p->choose > PACKLLM_CHOOSE_BYTES ||
-        (unsigned)p->space > PACKLLM_SPACE_TOKENS || (unsigned)p->drop > PACKLLM_DROP_OFF) {
+        (unsigned)p->covers > PACKLLM_COVERS_ALL || (unsigned)p->space > PACKLLM_SPACE_TOKENS ||
+        (unsigned)p->drop > PACKLLM_DROP_OFF) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
                     "space, pool, drop or choose is no known one");
     }
@@ -376,6 +377,7 @@ void pack_reset_reply(struct packllm_session *s) {
     s->n_top = 0;
     s->finish = PACKLLM_FINISH_NONE;
     s->normaliser_min = s->normaliser_max = 1.0;
+    s->jensen_checked = s->jensen_violations = 0;
     s->seconds_generate = 0.0;
     stopper_reset(s->stopper);
     sampler_reset(s->sampler);
@@ -442,6 +444,36 @@ void pack_choose_display(struct packllm_session *s) {
     }
 }
 
+/* Penalties look back at the prompt, too, as llama.cpp's tools do. */
+static enum packllm_status accept_prompt(struct packllm_session *s, const char *text, size_t size,
+                                         struct packllm_error *err) {
+    const struct packllm_sampling *o = &s->params.sampling;
+    if (o->repeat_last_n == 0 ||
+        (o->repeat_penalty == 1.0 && o->presence_penalty == 0.0 && o->frequency_penalty == 0.0)) {
+        return PACKLLM_OK;
+    }
+    bool bytewise = s->params.choose == PACKLLM_CHOOSE_BYTES;
+    size_t n = 0, room = size + 16;
+    int32_t *tokens = alloc_array(room, sizeof *tokens);
+    enum packllm_status status = PACKLLM_OK;
+    if (tokens == NULL) {
+        return fail_memory(err, room * sizeof *tokens);
+    }
+    if (!bytewise) {
+        status = member_tokenize(s->pack->members[s->display], text, size, tokens, room, &n, err);
+    }
+    for (; bytewise && n < size; n++) {
+        tokens[n] = (uint8_t)text[n];
+    }
+    /* What the display member cannot spell is no reason to fail: it reads around it. */
+    status = status == PACKLLM_E_TEXT ? PACKLLM_OK : status;
+    for (size_t k = 0; k < n && status >= 0; k++) {
+        status = sampler_accept(s->sampler, tokens[k], err);
+    }
+    base_free(tokens);
+    return status;
+}
+
 enum packllm_status pack_begin_reply(struct packllm_session *s, const char *text, size_t size,
                                      uint64_t prompt_tokens, struct packllm_error *err) {
     if (s->constraint != NULL) {
@@ -464,7 +496,8 @@ enum packllm_status pack_begin_reply(struct packllm_session *s, const char *text
     }
     s->known = false;
     pack_reset_reply(s);
-    return choice_bias(s, err);
+    enum packllm_status status = size > 0 ? accept_prompt(s, text, size, err) : PACKLLM_OK;
+    return status < 0 ? status : choice_bias(s, err);
 }
 
 enum packllm_status packllm_session_weights(const struct packllm_session *s,
@@ -722,6 +755,8 @@ enum packllm_status packllm_session_stats(struct packllm_session *s,
                                         .resyncs = resyncs,
                                         .normaliser_min = s->normaliser_min,
                                         .normaliser_max = s->normaliser_max,
+                                        .jensen_checked = s->jensen_checked,
+                                        .jensen_violations = s->jensen_violations,
                                         .seconds_prompt = s->seconds_prompt,
                                         .seconds_generate = s->seconds_generate,
                                         .n_members = s->pack->n,

@@ -290,7 +290,12 @@ class Run(Program):
             self.assertEqual([m["name"] for m in step["members"]], ["stories260K", "aidreams260K"])
             self.assertIsInstance(step["logprob"], NUMBER)
             for member in step["members"]:
-                self.assertLessEqual({"logprob", "first", "first_logprob"}, set(member))
+                self.assertLessEqual({"weight", "logprob", "first", "first_logprob"}, set(member))
+        self.assertNotIn("jensen", self.good_json("run", "-p", ONCE, "-n", "2", *PAIR))
+        for more in ([], ["--pool", "linear"], ["--choose", "bytes"]):
+            got = self.good_json("run", "-p", ONCE, "-n", "20", "--why", "--weights", "fixed:0.6,0.4", "--ignore-eos", *PAIR, *more)
+            self.assertEqual(got["jensen"], {"checked": got["bytes"], "violations": 0})
+        got = self.good_json("run", "-p", ONCE, "-n", "8", "--why", *PAIR)
         done = self.run_program("run", "-p", ONCE, "-n", "8", "--why", *PAIR, "--no-progress")
         self.assertEqual(len(done.stderr.splitlines()), 1 + len(got["why"]))
 

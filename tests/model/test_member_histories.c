@@ -55,11 +55,17 @@ static void test_recurrent(void **state) {
     check_kind(MADE_STATE, "recurrent");
 }
 
+static void test_hybrid(void **state) {
+    (void)state;
+    check_kind(MADE_HYBRID, "hybrid");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_attention),
         cmocka_unit_test(test_window),
         cmocka_unit_test(test_recurrent),
+        cmocka_unit_test(test_hybrid),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

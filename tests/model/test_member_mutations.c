@@ -30,7 +30,7 @@
 static struct {
     struct made file;
     struct member_gguf header;
-} originals[5];
+} originals[6];
 static size_t n_originals;
 
 /* ---- mutations ----------------------------------------------------------------------------- */
@@ -326,6 +326,7 @@ static int setup(void **state) {
     add_original(made_model(MADE_BPE, 1));
     add_original(made_model(MADE_WINDOW, 1));
     add_original(made_model(MADE_STATE, 1));
+    add_original(made_model(MADE_HYBRID, 1));
     if (shared_path(path, sizeof path, "models/stories260K.gguf") &&
         (bytes = shared_read(path, &size)) != NULL) {
         add_original((struct made){bytes, size});

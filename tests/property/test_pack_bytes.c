@@ -153,6 +153,119 @@ static void test_a_member_of_bytes_is_itself(void **state) {
     }
 }
 
+/* ---- all tokenisations ---- */
+
+/* p(tokens that are text[from..to), or begin so, or both | history), summed over ids. */
+static void masses(const struct fake *fake, const struct packllm_own_member *own,
+                   const int32_t *history, size_t n, const char *bytes, size_t size, double *ending,
+                   double *longer, int32_t *id) {
+    static float logits[4096];
+    double z = 0.0, most = -HUGE_VAL;
+    assert_true(own->n_tokens <= 4096);
+    fake_logits(fake, history, n, logits);
+    for (size_t t = 0; t < own->n_tokens; t++) {
+        most = own->tokens[t].control ? most : fmax(most, (double)logits[t]);
+    }
+    for (size_t t = 0; t < own->n_tokens; t++) {
+        z += own->tokens[t].control ? 0.0 : exp((double)logits[t] - most);
+    }
+    *ending = *longer = 0.0;
+    *id = -1;
+    for (size_t t = 0; t < own->n_tokens; t++) {
+        const struct packllm_own_token *token = &own->tokens[t];
+        double p = token->control ? 0.0 : exp((double)logits[t] - most) / z;
+        if (token->end) {
+            *longer += size == 0 ? p : 0.0;
+        } else if (token->size == size && memcmp(token->bytes, bytes, size) == 0) {
+            *ending += p;
+            *id = *id < 0 ? (int32_t)t : *id;
+        } else if (token->size > size && memcmp(token->bytes, bytes, size) == 0) {
+            *longer += p;
+        }
+    }
+}
+
+struct all_covers {
+    double w[TEXT + 1];
+    int32_t history[TEXT + 1][TEXT + 2]; /* of the heaviest that ends there */
+    size_t n[TEXT + 1];
+};
+
+/* log2 P(byte | text before) of all tokenisations, recombined where they end at one byte. */
+static void expected_bytes(const struct fake *fake, const struct packllm_own_member *own,
+                           const char *text, size_t size, double *out) {
+    static struct all_covers a;
+    double before = 1.0;
+    a.w[0] = 1.0;
+    a.n[0] = own->start >= 0 ? 1 : 0;
+    a.history[0][0] = own->start;
+    for (size_t x = 1; x <= size; x++) {
+        double heaviest = 0.0, p = 0.0;
+        a.w[x] = 0.0;
+        for (size_t y = 0; y < x; y++) {
+            double ending, longer;
+            int32_t id;
+            if (a.w[y] <= 0.0) {
+                continue;
+            }
+            masses(fake, own, a.history[y], a.n[y], text + y, x - y, &ending, &longer, &id);
+            a.w[x] += a.w[y] * ending;
+            p += a.w[y] * (ending + longer);
+            if (id >= 0 && a.w[y] * ending > heaviest) {
+                heaviest = a.w[y] * ending;
+                memcpy(a.history[x], a.history[y], a.n[y] * sizeof **a.history);
+                a.history[x][a.n[y]] = id;
+                a.n[x] = a.n[y] + 1;
+            }
+        }
+        out[x - 1] = log2((1.0 - 1e-9) * p / before + 1e-9 / PACKLLM_EVENTS);
+        before = p;
+    }
+}
+
+/* Every tokenisation counts: no share is lost, and walk and brute force are one model. */
+static void test_all_tokenisations(void **state) {
+    static const enum fake_vocabulary kinds[] = {FAKE_BYTES,    FAKE_NESTED, FAKE_UTF8,
+                                                 FAKE_FALLBACK, FAKE_TWINS,  FAKE_USER};
+    double worst = 0.0, more = 0.0;
+    (void)state;
+    for (uint64_t seed = check_first_seed(); seed < check_first_seed() + 60; seed++) {
+        struct packllm_session_params p = packllm_session_params_default();
+        struct fake_params params = fake_params_default();
+        struct world w = {0};
+        struct bytes got;
+        double expected[TEXT + 1];
+        char text[2 * TEXT];
+        uint64_t rng = seed;
+        params.seed = seed;
+        w.fakes[0] = fake_open(kinds[seed % (sizeof kinds / sizeof *kinds)], &params);
+        struct packllm_own_member own = fake_member(w.fakes[0], "one");
+        memcpy(text, "ab", 2);
+        size_t size = 2 + fake_text(&rng, text + 2, 40, true);
+        p.epsilon = 1e-9;
+        p.covers = PACKLLM_COVERS_ALL;
+        assert_int_equal(packllm_pack_open_own(&w.pack, &own, 1, NULL, &err), PACKLLM_OK);
+        assert_int_equal(packllm_session_open(&w.session, w.pack, &p, &err), PACKLLM_OK);
+        expected_bytes(w.fakes[0], &own, text, size, expected);
+        for (int walk = 0; walk < 2; walk++) {
+            struct packllm_score s = score(&w, seed, text, size, 2, walk == 1, &got);
+            CHECK_CASE(seed, s.resyncs == 0, "%llu resyncs", (unsigned long long)s.resyncs);
+            for (size_t t = 0; t < got.n; t++) {
+                double off = fabs(got.log2_pack[t] - expected[t + 2]);
+                worst = fmax(worst, off);
+                CHECK_CASE(seed, off <= 2e-3, "walk %d, byte %zu: %g instead of %g", walk, t,
+                           got.log2_pack[t], expected[t + 2]);
+            }
+            more += s.members[0].bits_per_byte - s.members[0].bits_per_byte_model;
+        }
+        packllm_session_close(w.session);
+        packllm_pack_close(w.pack);
+        fake_close(w.fakes[0]);
+    }
+    print_message("off by at most %g bits; %g bits/byte below canonical on average\n", worst,
+                  more / 120.0);
+}
+
 static size_t generate(struct world *w, uint64_t seed, char *out, size_t room) {
     struct packllm_piece piece;
     enum packllm_status status = packllm_session_prompt(w->session, "ab cab", 6, &err);
@@ -195,6 +308,7 @@ static void test_same_seed_same_text(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_causal_proper_and_one_model),
                                        cmocka_unit_test(test_a_member_of_bytes_is_itself),
+                                       cmocka_unit_test(test_all_tokenisations),
                                        cmocka_unit_test(test_same_seed_same_text)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

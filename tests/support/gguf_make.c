@@ -184,6 +184,9 @@ static void tensor(struct maker *k, const char *name, uint64_t columns, uint64_t
     for (uint64_t i = 0; i < columns * (rows > 0 ? rows : 1); i++) {
         double value = rng_uniform(rng_next(&k->rng)) - 0.5;
         float weight = rows > 0 ? (float)value : 1.0F;
+        if (strstr(name, "ssm_a") != NULL) {
+            weight = -0.6F - (float)value; /* a state that fades: others overflow */
+        }
         put(&k->data, &weight, sizeof weight);
     }
     put_zeros(&k->data, ALIGN);
@@ -309,13 +312,28 @@ static const uint64_t mamba_shapes[][2] = {
     {EMBD, 0},     {EMBD, 2 * INNER}, {CONV, INNER},  {INNER, 0}, {INNER, RANK + 2 * STATE},
     {RANK, INNER}, {INNER, 0},        {STATE, INNER}, {INNER, 0}, {INNER, EMBD}};
 
+static const char *const conv_names[] = {
+    "attn_norm.weight",          "shortconv.conv.weight", "shortconv.in_proj.weight",
+    "shortconv.out_proj.weight", "ffn_norm.weight",       "ffn_gate.weight",
+    "ffn_down.weight",           "ffn_up.weight",         NULL};
+static const uint64_t conv_shapes[][2] = {{EMBD, 0}, {CONV, EMBD}, {EMBD, 3 * EMBD}, {EMBD, EMBD},
+                                          {EMBD, 0}, {EMBD, FF},   {FF, EMBD},       {EMBD, FF}};
+
 static void tensors(struct maker *k, enum made_kind kind) {
     tensor(k, "token_embd.weight", EMBD, k->n_tokens);
-    tensor(k, "output_norm.weight", EMBD, 0);
+    tensor(k, kind == MADE_HYBRID ? "token_embd_norm.weight" : "output_norm.weight", EMBD, 0);
     for (int layer = 0; layer < LAYERS; layer++) {
         if (kind == MADE_STATE) {
             layer_tensors(k, layer, mamba_names, mamba_shapes);
             continue;
+        }
+        if (kind == MADE_HYBRID && layer == 0) {
+            layer_tensors(k, layer, conv_names, conv_shapes);
+            continue;
+        }
+        if (kind == MADE_HYBRID) { /* norms of queries and keys */
+            layer_tensors(k, layer, (const char *const[]){gemma_names[0], gemma_names[1], NULL},
+                          gemma_shapes);
         }
         layer_tensors(k, layer, llama_names, llama_shapes);
         if (kind == MADE_WINDOW) {
@@ -331,7 +349,12 @@ static void number(struct maker *k, const char *arch, const char *suffix, uint32
 }
 
 static void numbers(struct maker *k, enum made_kind kind) {
-    const char *arch = kind == MADE_WINDOW ? "gemma3" : kind == MADE_STATE ? "mamba" : "llama";
+    static const char *const archs[] = {[MADE_SPM] = "llama",
+                                        [MADE_BPE] = "llama",
+                                        [MADE_WINDOW] = "gemma3",
+                                        [MADE_STATE] = "mamba",
+                                        [MADE_HYBRID] = "lfm2"};
+    const char *arch = archs[kind];
     char name[64];
     key_text(k, "general.architecture", arch);
     number(k, arch, "block_count", LAYERS);
@@ -348,7 +371,17 @@ static void numbers(struct maker *k, enum made_kind kind) {
     }
     number(k, arch, "feed_forward_length", FF);
     number(k, arch, "attention.head_count", HEADS);
-    number(k, arch, "attention.head_count_kv", HEADS_KV);
+    if (kind == MADE_HYBRID) {
+        struct made heads = {0};
+        put_number(&heads, 0, 4); /* the first layer has no attention */
+        put_number(&heads, HEADS_KV, 4);
+        (void)snprintf(name, sizeof name, "%s.attention.head_count_kv", arch);
+        key_array(k, name, GGUF_I32, LAYERS, &heads);
+        made_free(&heads);
+        number(k, arch, "shortconv.l_cache", CONV);
+    } else {
+        number(k, arch, "attention.head_count_kv", HEADS_KV);
+    }
     number(k, arch, "rope.dimension_count", HEAD);
     if (kind == MADE_WINDOW) {
         number(k, arch, "attention.key_length", HEAD);

@@ -17,7 +17,8 @@ enum made_kind {
     MADE_BPE,    /* GPT-2 bytes and merges; <|endoftext|>, user-defined <b>, a padded row, an unused
                  row; no token for the byte 0x07; BOS is not added */
     MADE_WINDOW, /* as MADE_SPM, gemma3: attention sees 8 tokens back in most layers */
-    MADE_STATE   /* as MADE_SPM, mamba: a recurrent state, no attention */
+    MADE_STATE,  /* as MADE_SPM, mamba: a recurrent state, no attention */
+    MADE_HYBRID  /* as MADE_SPM, lfm2: a convolution's state in one layer, attention in the other */
 };
 enum { MADE_BPE_END = 0, MADE_BPE_USER = 1, MADE_BPE_PAD = 2, MADE_BPE_UNUSED = 3 };
 

@@ -107,11 +107,64 @@ static void random_texts(void **state) {
     }
 }
 
+/* Goal: repaired text is UTF-8, what was good of it stands, and known cases come out as the standard's
+ * table 3-8 has them. */
+static void repaired(void **state) {
+    static const struct {
+        const char *text, *expected;
+        size_t replaced;
+    } cases[] = {
+        {"abc \xc3\xa9", "abc \xc3\xa9", 0},
+        {"a\xff"
+         "b",
+         "a\xef\xbf\xbd"
+         "b",
+         1},
+        {"\xe2\x82", "\xef\xbf\xbd", 1},
+        {"\xe2\x82\xe2\x82\xac", "\xef\xbf\xbd\xe2\x82\xac", 1},
+        {"\xc0\xaf\xe0\x80\xbf", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd", 5},
+        {"\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd", 3},
+        {"\xf4\x91\x92\x93\xff"
+         "A",
+         "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"
+         "A",
+         5},
+        {"\xe1\x80\xe2\xf0\x91\x92\xf1\xbf"
+         "A",
+         "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"
+         "A",
+         4},
+    };
+    char out[256];
+    size_t size = 0;
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t n = utf8_repair(cases[i].text, strlen(cases[i].text), out, &size);
+        CHECK_CASE(i, n == cases[i].replaced, "%zu", n);
+        CHECK_CASE(i, size == strlen(cases[i].expected), "%zu bytes", size);
+        assert_memory_equal(out, cases[i].expected, size);
+    }
+    for (uint64_t seed = check_first_seed(), end = seed + 5000; seed < end; seed++) {
+        uint64_t s = seed;
+        char text[64];
+        size_t length = 1 + rng_next(&s) % sizeof text, good;
+        for (size_t i = 0; i < length; i++) {
+            text[i] = (char)(rng_next(&s) % 3 == 0 ? 'a' : 0x80 + rng_next(&s) % 0x80);
+        }
+        size_t n = utf8_repair(text, length, out, &size);
+        good = utf8_check(text, length);
+        CHECK_CASE(seed, size <= 3 * length && utf8_check(out, size) == size, "%zu", size);
+        CHECK_CASE(seed, (n == 0) == (good == length), "%zu replaced", n);
+        CHECK_CASE(seed, memcmp(text, out, good) == 0, "the first %zu bytes", good);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(short_texts),
         cmocka_unit_test(long_characters),
         cmocka_unit_test(random_texts),
+        cmocka_unit_test(repaired),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
