@@ -90,6 +90,14 @@ void cover_close(struct cover *c) {
     base_free(c);
 }
 
+void cover_adopt(struct cover *c, double epsilon, atomic_bool *abort_flag) {
+    c->epsilon = epsilon; /* it says which ends are opened, and rows do not depend on it */
+    c->kv->abort_flag = abort_flag;
+    if (c->given) { /* tokens that are no text: nothing of them can be shared */
+        cover_forget(c);
+    }
+}
+
 void cover_set_progress(struct cover *c, cover_progress_fn fn, void *data) {
     c->progress = fn;
     c->progress_data = data;

@@ -166,7 +166,9 @@ enum packllm_status packllm_session_open(struct packllm_session **out_session,
         status = copy_arrays(s, err);
     }
     if (status >= 0 && p.weigher == PACKLLM_WEIGH_CBTM) {
+        (void)pthread_mutex_lock(&pack->lock);
         status = pack_domains(pack, err);
+        (void)pthread_mutex_unlock(&pack->lock);
     }
     if (status >= 0) {
         status = pack_choose_space(s, err);
@@ -195,6 +197,7 @@ void packllm_session_close(struct packllm_session *s) {
     if (s == NULL) {
         return;
     }
+    member_gate_expect(s->pack->gate, &s->ticket, false);
     pack_drop_readings(s);
     pack_mapped_close(s);
     base_free(s->align_cache);
@@ -228,6 +231,16 @@ void packllm_session_close(struct packllm_session *s) {
     base_free(s->seconds_before);
     base_free(s->why);
     base_free(s);
+}
+
+void pack_enter(struct packllm_session *s) {
+    member_gate_enter(s->pack->gate);
+    member_gate_expect(s->pack->gate, &s->ticket, false);
+}
+
+void pack_leave(struct packllm_session *s, bool steps_follow) {
+    member_gate_expect(s->pack->gate, &s->ticket, steps_follow);
+    member_gate_leave(s->pack->gate);
 }
 
 void packllm_session_cancel(struct packllm_session *s) {
@@ -344,9 +357,9 @@ static enum packllm_status read_prompt(struct packllm_session *s, const char *te
 
 enum packllm_status packllm_session_weigh(struct packllm_session *s, const char *text, size_t size,
                                           struct packllm_error *err) {
-    member_gate_enter(s->pack->gate);
+    pack_enter(s);
     enum packllm_status status = read_prompt(s, text, size, true, err);
-    member_gate_leave(s->pack->gate);
+    pack_leave(s, false);
     return status;
 }
 
@@ -384,9 +397,9 @@ void pack_reset_reply(struct packllm_session *s) {
 
 enum packllm_status packllm_session_prompt(struct packllm_session *s, const char *text, size_t size,
                                            struct packllm_error *err) {
-    member_gate_enter(s->pack->gate);
+    pack_enter(s);
     enum packllm_status status = read_prompt(s, text, size, false, err);
-    member_gate_leave(s->pack->gate);
+    pack_leave(s, status >= 0);
     status = status < 0 ? status : pack_check_room(s, err);
     if (status >= 0) {
         status = pack_stop_strings(s, NULL, err);
@@ -663,9 +676,9 @@ enum packllm_status pack_step(struct packllm_session *s, struct packllm_piece *o
 
 enum packllm_status packllm_session_step(struct packllm_session *s, struct packllm_piece *out_piece,
                                          struct packllm_error *err) {
-    member_gate_enter(s->pack->gate);
+    pack_enter(s);
     enum packllm_status status = pack_step(s, out_piece, err);
-    member_gate_leave(s->pack->gate);
+    pack_leave(s, status == PACKLLM_PIECE);
     return status;
 }
 

@@ -108,8 +108,10 @@ enum packllm_status pack_read_tokens(struct packllm_session *s, const char *text
     struct score_method method;
     status = pack_method(s, text, size, &method, err);
     if (status >= 0) {
+        member_gate_leave(s->pack->gate); /* as in contexts.c */
         status = score_weigh_tokens(&method, s->pack->n, tokens, tokens[0].rows.n, size, s->lambda,
                                     w, err);
+        member_gate_enter(s->pack->gate);
     }
     tokens_free(tokens, s->pack->n);
     return status;
