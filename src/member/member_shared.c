@@ -17,7 +17,7 @@ enum {
     SHORT = 16,       /* requests of so few tokens go first, */
     SHORT_SHARE = 48, /* but leave room for a portion of a long one, */
     PORTION = 4,      /* which beside them has at least so many tokens; */
-    PATIENCE = 4      /* it waits for so many batches of other members at most */
+    PATIENCE = 4      /* and nobody waits for more batches of other members */
 };
 
 /* Seconds. A long batch keeps others waiting, who may come at any time, and cannot be cancelled. */
@@ -50,7 +50,8 @@ struct request {
     double since;
     const struct member_item *items; /* [n], of which `done` are evaluated */
     size_t n, done;
-    size_t portion; /* taken into the batch that is being evaluated */
+    size_t portion;  /* taken into the batch that is being evaluated */
+    unsigned passed; /* batches since it was served */
     uint32_t saved[MEMBER_SEQ_MAX];
     member_row_fn on_row;
     void *ctx;
@@ -62,13 +63,12 @@ struct request {
 struct member_gate {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    int running;     /* threads inside the pack that do not wait for rows */
-    int expected;    /* of those that left between two steps */
-    unsigned epoch;  /* raised when those expected are given up */
-    bool computing;  /* one of the waiting threads evaluates for all */
-    unsigned passed; /* batches since a long request had a share */
-    double quiet;    /* since when nobody runs */
-    double last;     /* seconds the last batch took */
+    int running;    /* threads inside the pack that do not wait for rows */
+    int expected;   /* of those that left between two steps */
+    unsigned epoch; /* raised when those expected are given up */
+    bool computing; /* one of the waiting threads evaluates for all */
+    double quiet;   /* since when nobody runs */
+    double last;    /* seconds the last batch took */
     struct request *waiting;
     /* The batch that is being evaluated. */
     struct member_item items[BATCH];
@@ -180,17 +180,26 @@ static bool is_short(const struct request *r) {
     return r->n - r->done <= SHORT;
 }
 
-/* Whose batch is next: the member asked for first; but one that somebody wants a few tokens of before
- * those that prompts are read by, as long as these do not wait too often. */
-static const struct shared *next_member(struct member_gate *gate) {
-    const struct request *first = gate->waiting;
-    for (const struct request *r = first; r != NULL && gate->passed < PATIENCE; r = r->next) {
-        if (is_short(r)) {
-            first = r;
-            break;
+/* Whose batch is next: the member that most wait for with a few tokens, so that who is behind the
+ * others meets them at the next batch of its member; then the one asked for first. Nobody is passed
+ * over too often. */
+static const struct shared *next_member(const struct member_gate *gate) {
+    const struct request *found = gate->waiting;
+    size_t most = 0;
+    for (const struct request *r = gate->waiting; r != NULL; r = r->next) {
+        if (r->passed >= PATIENCE) {
+            return shared_of(r->view);
+        }
+        size_t n = 0;
+        for (const struct request *o = gate->waiting; o != NULL && is_short(r); o = o->next) {
+            n += is_short(o) && shared_of(o->view) == shared_of(r->view);
+        }
+        if (n > most) {
+            most = n;
+            found = r;
         }
     }
-    return shared_of(first->view);
+    return shared_of(found->view);
 }
 
 /* Tokens of a batch of this member that may be evaluated in BATCH_SECONDS. */
@@ -205,12 +214,11 @@ static size_t gather(struct member_gate *gate) {
     const struct shared *m = next_member(gate);
     struct request *rest = NULL;
     size_t n = 0, room = room_of(m);
-    bool others = false, long_ones = false;
+    bool others = false;
     for (struct request *r = gate->waiting; r != NULL; r = r->next) {
         r->portion = 0;
         if (shared_of(r->view) != m) {
             others = others || is_short(r);
-            long_ones = long_ones || !is_short(r);
         } else if (is_short(r) && n + r->n - r->done <= SHORT_SHARE) {
             n = take(gate, r, n, SHORT);
         } else if (rest == NULL || r->n - r->done < rest->n - rest->done) {
@@ -222,7 +230,6 @@ static size_t gather(struct member_gate *gate) {
         most = most < BATCH - n ? most : BATCH - n;
         n = take(gate, rest, n, n == 0 || is_short(rest) || most < room ? most : room);
     }
-    gate->passed = rest == NULL && long_ones ? gate->passed + 1 : 0;
     return n;
 }
 
@@ -302,6 +309,7 @@ static void sort_out(struct member_gate *gate) {
         next = r->next;
         r->next = NULL;
         r->done += r->status >= 0 ? r->portion : 0;
+        r->passed = r->portion > 0 ? 0 : r->passed + 1;
         if (r->status < 0 || r->done == r->n) {
             finish(gate, r);
         } else if (r->portion > 0) {
