@@ -64,6 +64,7 @@ struct packllm_session {
     char **stop;
     struct cover **covers;          /* [n] opened when first needed */
     struct score_reading *readings; /* [n] of the prompt */
+    struct score_tokens *told;      /* [n] of the last prompt, where it was read in tokens */
     double *lambda;                 /* [n] */
     struct pack_dropped *dropped;   /* [n] */
     double *nearness;               /* [n] weights of cbtm */
@@ -176,6 +177,7 @@ enum packllm_status pack_read_bytes(struct packllm_session *s, const char *text,
                                     size_t weighed, size_t from, bool windows,
                                     struct score_weights *w, struct packllm_error *err);
 void pack_drop_readings(struct packllm_session *s);
+void pack_drop_told(struct packllm_session *s);                /* told */
 void pack_give_back(struct packllm_session *s, size_t member); /* its context */
 /* The cover becomes s's. */
 void pack_take_cover(struct packllm_session *s, size_t member, struct cover *cover);

@@ -17,6 +17,8 @@ static void take_covers(struct packllm_session *s, struct packllm_session *old) 
             if (s->pack->members[i] == old->pack->members[k] && old->covers[k] != NULL) {
                 pack_take_cover(s, i, old->covers[k]);
                 old->covers[k] = NULL;
+                s->told[i] = old->told[k];
+                old->told[k] = (struct score_tokens){0};
             }
         }
     }

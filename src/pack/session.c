@@ -146,6 +146,7 @@ enum packllm_status packllm_session_open(struct packllm_session **out_session,
     buf_init(&s->prompt, TEXT_MAX);
     s->covers = alloc_zero(n, sizeof(struct cover *));
     s->readings = alloc_zero(n, sizeof *s->readings);
+    s->told = alloc_zero(n, sizeof *s->told);
     s->lambda = alloc_zero(n, sizeof *s->lambda);
     s->dropped = alloc_zero(n, sizeof *s->dropped);
     s->nearness = alloc_zero(n, sizeof *s->nearness);
@@ -156,10 +157,10 @@ enum packllm_status packllm_session_open(struct packllm_session **out_session,
     s->tokens_before = alloc_zero(n, sizeof *s->tokens_before);
     s->seconds_before = alloc_zero(n, sizeof *s->seconds_before);
     s->why = alloc_zero(n, sizeof *s->why);
-    if (s->covers == NULL || s->readings == NULL || s->lambda == NULL || s->dropped == NULL ||
-        s->nearness == NULL || s->member_weights == NULL || s->member_stats == NULL ||
-        s->member_scores == NULL || s->forwards_before == NULL || s->tokens_before == NULL ||
-        s->seconds_before == NULL || s->why == NULL) {
+    if (s->covers == NULL || s->readings == NULL || s->told == NULL || s->lambda == NULL ||
+        s->dropped == NULL || s->nearness == NULL || s->member_weights == NULL ||
+        s->member_stats == NULL || s->member_scores == NULL || s->forwards_before == NULL ||
+        s->tokens_before == NULL || s->seconds_before == NULL || s->why == NULL) {
         status = fail_memory(err, n * 64);
     }
     if (status >= 0) {
@@ -199,6 +200,7 @@ void packllm_session_close(struct packllm_session *s) {
     }
     member_gate_expect(s->pack->gate, &s->ticket, false);
     pack_drop_readings(s);
+    pack_drop_told(s);
     pack_mapped_close(s);
     base_free(s->align_cache);
     for (size_t i = 0; s->covers != NULL && i < s->pack->n; i++) {
@@ -220,6 +222,7 @@ void packllm_session_close(struct packllm_session *s) {
     base_free(s->fixed);
     base_free(s->covers);
     base_free(s->readings);
+    base_free(s->told);
     base_free(s->lambda);
     base_free(s->dropped);
     base_free(s->nearness);

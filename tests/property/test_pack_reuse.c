@@ -178,13 +178,14 @@ static void test_shared_text_costs_nothing(void **state) {
     (void)state;
     static const char text[] = "abcabc bca cab abc, abcabc bca cab abc. abcabc bca cab abc";
     struct packllm_session_params p = packllm_session_params_default();
-    p.space = PACKLLM_SPACE_BYTES;
-    for (int chat = 0; chat < 2; chat++) {
+    for (int mode = 0; mode < 3; mode++) { /* bytes, chat, tokens */
+        bool chat = mode == 1;
+        p.space = mode == 2 ? PACKLLM_SPACE_TOKENS : PACKLLM_SPACE_BYTES;
         struct world w;
         struct packllm_session *s = NULL;
         struct packllm_piece piece;
         uint64_t cost[2];
-        world_open(&w, 1, 2);
+        world_open(&w, mode == 2 ? 3 : 1, 2); /* 3: members share a vocabulary */
         for (size_t k = 0; k < 2; k++) {
             uint64_t before = calls(&w);
             const struct packllm_message messages[] = {{"system", text},
