@@ -11,7 +11,7 @@
 
 #include "check.h"
 
-enum { CASES = 150, MEMBERS = 2, TEXT = 50, STEPS = 8 };
+enum { CASES = 80, MEMBERS = 2, TEXT = 50, STEPS = 8 };
 
 static struct packllm_error err;
 
