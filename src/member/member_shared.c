@@ -16,7 +16,8 @@ enum {
     BATCH_LEAST = 16, /* and at least, where BATCH would take too long; */
     SHORT = 16,       /* requests of so few tokens go first, */
     SHORT_SHARE = 48, /* but leave room for a portion of a long one, */
-    PORTION = 4,      /* which beside them has at least so many tokens; */
+    PORTION = 4,      /* which beside them has at least so many tokens, */
+    NEARLY = 12,      /* or so many where no more than a batch is left; */
     PATIENCE = 4      /* and nobody waits for more batches of other members */
 };
 
@@ -226,9 +227,11 @@ static size_t gather(struct member_gate *gate) {
         }
     }
     if (rest != NULL) {
-        size_t most = n == 0 && !others ? room : n > PORTION ? n : PORTION;
-        most = most < BATCH - n ? most : BATCH - n;
-        n = take(gate, rest, n, n == 0 || is_short(rest) || most < room ? most : room);
+        /* What is nearly read is read sooner: its first byte waits for it. */
+        size_t least = rest->n - rest->done <= BATCH ? NEARLY : PORTION;
+        size_t most = n == 0 && !others ? room : n > least ? n : least;
+        most = most < room ? most : room;
+        n = take(gate, rest, n, most < BATCH - n ? most : BATCH - n);
     }
     return n;
 }
