@@ -370,10 +370,10 @@ PACKLLM_API void packllm_session_close(struct packllm_session *session);
  * chat that begins as the text of old costs what is new of it. What it gives is what a session opened
  * anew gives, up to rounding. The packs are one pack, or views of one. Closes old; on an error old is
  * as it was. */
-PACKLLM_API enum packllm_status packllm_session_open_from(
-    struct packllm_session **out_session, struct packllm_pack *pack,
-    const struct packllm_session_params *params, struct packllm_session *old,
-    struct packllm_error *err);
+PACKLLM_API enum packllm_status
+packllm_session_open_from(struct packllm_session **out_session, struct packllm_pack *pack,
+                          const struct packllm_session_params *params, struct packllm_session *old,
+                          struct packllm_error *err);
 
 /* Sets the timeline to text: what it shares with the text already there is reused, the rest is
  * evaluated, lambda is found. E_TEXT: empty, or not UTF-8 (the message has the byte offset).
