@@ -356,6 +356,10 @@ static int read_params(struct work *work) {
             "with K, M or G behind it, such as 8G",
             limit);
     }
+    if (strcmp(work->cli->args.command->name, "serve") == 0) {
+        /* One more than there are replies: a prompt that is told token by token may take two. */
+        work->params.n_parallel = (uint32_t)opt_int(args, OPT_PARALLEL) + 1;
+    }
     work->params.progress = on_load;
     work->params.progress_data = work;
     if (opt_set(args, OPT_VERBOSE)) {

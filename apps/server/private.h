@@ -1,8 +1,8 @@
 /* private.h - what the files of the server share.
  *
  * Threads: the HTTP library runs one for each connection; they parse, queue a job, wait for what it
- * brings and write that. One more, the scheduler, owns all sessions and is the only one that
- * evaluates. They meet in a job (its lock) and in the queue (its own). */
+ * brings and write that. The scheduler's workers own the sessions and are the only ones that
+ * evaluate. They meet in a job (its lock) and in the queue (its own). */
 #ifndef SERVER_PRIVATE_H
 #define SERVER_PRIVATE_H
 
@@ -95,7 +95,7 @@ struct choice {
     struct job *job;
     size_t prompt, index;
     enum choice_state state;
-    struct packllm_session *session; /* the scheduler's; others may cancel it under the lock */
+    struct packllm_session *session; /* a worker's; others may cancel it under the lock */
     struct buf text;                 /* the reply so far, what echo repeats first */
     struct buf bytes;                /* of the pieces */
     struct piece *pieces;            /* [n_pieces]; only with logprobs */
@@ -160,7 +160,24 @@ bool scheduler_add(struct scheduler *s, struct job *job, struct ask_error *e);
 void scheduler_stop(struct scheduler *s, double grace);
 void scheduler_close(struct scheduler *s); /* once nobody adds any more; NULL allowed */
 
-/* echo.c: a choice whose prompt's tokens are wanted with their log pi. Scheduler's thread. */
+/* ---- slots.c: sessions between two choices ---- */
+
+struct slot {
+    struct packllm_session *session; /* NULL: none yet; the worker's while busy */
+    struct packllm_pack *pack;       /* the session's */
+    struct buf key;                  /* the text it was given, for comparing */
+    bool busy;
+    uint64_t used;
+};
+/* What the choice's text begins with, as a key: *out is the caller's. */
+void slot_key(struct buf *out, const struct choice *c);
+/* The slot that is not busy and suits the choice best; there must be one. whole: the pack that views of
+ * a job's own are of. */
+struct slot *slot_choose(struct slot *slots, size_t n, const struct job *job,
+                         const struct packllm_pack *whole, const struct buf *key);
+void slot_clear(struct slot *slot); /* closes its session */
+
+/* echo.c: a choice whose prompt's tokens are wanted with their log pi. A worker's thread. */
 enum packllm_status echo_read(struct serve *serve, struct choice *c, struct packllm_error *err);
 /* The bytes of ids: the text they stand for. False: *e. */
 bool tokens_text(const struct model *model, const int32_t *ids, size_t n, struct buf *out,

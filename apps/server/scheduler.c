@@ -1,26 +1,39 @@
-/* scheduler.c - the one thread that owns sessions. Connections parse and queue; only this file and
- * echo.c evaluate, so no lock guards a KV cache.
+/* scheduler.c - who works on which choice, and when. `parallel` workers, each a thread, take the next
+ * choice from the queue and drive its session to the end; what they evaluate at the same time the
+ * library makes into one batch for each member (packllm_params.n_parallel), prompts in portions behind
+ * single tokens. So nobody here waits for anybody else's prompt.
  *
- * Jobs wait in a queue. A choice of the first job is begun when a place is free, and the job goes to the
- * end if more of it remain: a request of many prompts does not hold up the others. A prompt is
- * evaluated whole; between prompts every session that writes takes a step (step_many, the seam for
- * batches over sessions). */
+ * Jobs wait in a queue. A worker begins one choice of the first job (all choices of one long prompt,
+ * so that it is evaluated once), and the job goes to the end if more of it remain: a request of many
+ * prompts does not hold up the others. Sessions stay in their slots when a choice has ended, and the
+ * next one takes over what its text shares (slots.c).
+ *
+ * Locks: the scheduler's before a job's. */
 #include <string.h>
 #include <time.h>
 
 #include "base/alloc.h"
 #include "server/private.h"
 
+enum { LONG = 512 }; /* bytes of a prompt whose choices are written one after the other */
+
+struct worker {
+    struct scheduler *scheduler;
+    pthread_t thread;
+    struct choice *choice; /* that it works on, or NULL; under the scheduler's lock */
+};
+
 struct scheduler {
     struct serve *serve;
-    pthread_t thread;
-    pthread_mutex_t lock;
+    pthread_mutex_t lock, echo;
     pthread_cond_t changed;
     struct job *first, *last;
-    size_t n_queued;
-    struct choice **active; /* [parallel] */
-    size_t n_active;
-    bool stop, abandon, running;
+    size_t n_queued, n_active;
+    struct worker *workers; /* [n_workers] */
+    size_t n_workers;
+    struct slot *slots; /* [parallel] */
+    uint64_t turn;      /* of their last use */
+    bool stop, abandon;
 };
 
 static void count(struct serve *serve, enum metric metric, uint64_t by) {
@@ -108,7 +121,7 @@ static void on_progress(void *data, int member, double share) {
 }
 
 /* Reads the prompt as the request has it: text, ids, messages. */
-static enum packllm_status read_prompt(struct serve *serve, struct choice *c,
+static enum packllm_status read_prompt(struct scheduler *s, struct choice *c,
                                        struct packllm_error *err) {
     struct job *job = c->job;
     const struct ask *ask = &job->ask;
@@ -132,7 +145,10 @@ static enum packllm_status read_prompt(struct serve *serve, struct choice *c,
         return PACKLLM_E_TEXT;
     }
     if ((ask->echo && ask->logprobs) || text.size == 0) {
-        status = echo_read(serve, c, err);
+        /* It may need a second session, and the pack has room for one more than there are slots. */
+        (void)pthread_mutex_lock(&s->echo);
+        status = echo_read(s->serve, c, err);
+        (void)pthread_mutex_unlock(&s->echo);
     } else {
         status = packllm_session_prompt(c->session, text.data, text.size, err);
         (void)pthread_mutex_lock(&job->lock);
@@ -145,15 +161,36 @@ static enum packllm_status read_prompt(struct serve *serve, struct choice *c,
     return status;
 }
 
+/* The session stays in its slot, unless what failed makes it doubtful. Views that are the job's own
+ * go with it, so the session becomes the whole pack's. */
+static void keep_session(struct serve *serve, struct slot *slot, const struct job *job,
+                         enum packllm_status status) {
+    bool keep = slot->session != NULL &&
+                (status >= 0 || status == PACKLLM_E_CANCELLED || status == PACKLLM_E_CONTEXT);
+    if (keep && job->own_pack && slot->pack == job->pack) {
+        keep = packllm_session_open_from(&slot->session, serve->models[0].pack, &serve->params,
+                                         slot->session, NULL) >= 0;
+        slot->pack = serve->models[0].pack;
+    }
+    if (!keep) {
+        slot_clear(slot);
+    }
+}
+
 /* The choice is over; the last one ends the job. Nobody here looks at it afterwards. */
-static void end_choice(struct choice *c, enum packllm_status status,
-                       const struct packllm_error *err) {
+static void end_choice(struct worker *w, struct slot *slot, struct choice *c,
+                       enum packllm_status status, const struct packllm_error *err) {
     struct job *job = c->job;
-    struct packllm_session *session = c->session;
+    (void)pthread_mutex_lock(&w->scheduler->lock);
+    w->choice = NULL;
+    (void)pthread_mutex_unlock(&w->scheduler->lock);
     (void)pthread_mutex_lock(&job->lock);
+    bool opened = c->session != NULL;
     c->session = NULL;
     (void)pthread_mutex_unlock(&job->lock);
-    packllm_session_close(session); /* of the job's pack, so before the job may go */
+    if (opened) {
+        keep_session(w->scheduler->serve, slot, job, status);
+    }
     (void)pthread_mutex_lock(&job->lock);
     if (status < 0) {
         job_fail(job, status, err);
@@ -166,7 +203,9 @@ static void end_choice(struct choice *c, enum packllm_status status,
     (void)pthread_mutex_unlock(&job->lock);
 }
 
-static enum packllm_status begin(struct serve *serve, struct choice *c, struct packllm_error *err) {
+static enum packllm_status begin(struct scheduler *s, struct slot *slot, struct choice *c,
+                                 struct buf *key, struct packllm_error *err) {
+    struct serve *serve = s->serve;
     struct job *job = c->job;
     struct packllm_session_params params = choice_params(serve, c);
     struct packllm_session *session = NULL;
@@ -177,10 +216,16 @@ static enum packllm_status begin(struct serve *serve, struct choice *c, struct p
     if (atomic_load(&job->cancelled)) {
         return PACKLLM_E_CANCELLED;
     }
-    enum packllm_status status = packllm_session_open(&session, job->pack, &params, err);
+    enum packllm_status status =
+        packllm_session_open_from(&session, job->pack, &params, slot->session, err);
     if (status < 0) {
         return status;
     }
+    slot->session = session;
+    slot->pack = job->pack;
+    buf_done(&slot->key);
+    slot->key = *key;
+    *key = (struct buf){0};
     (void)pthread_mutex_lock(&job->lock);
     c->session = session;
     c->state = CHOICE_READS;
@@ -189,7 +234,7 @@ static enum packllm_status begin(struct serve *serve, struct choice *c, struct p
     if (job->ask.kind == ASK_WEIGHTS && job->ask.n_prompts == 0) {
         return PACKLLM_OK;
     }
-    status = read_prompt(serve, c, err);
+    status = read_prompt(s, c, err);
     count(serve, METRIC_PROMPT_MS, (uint64_t)((serve_clock() - start) * 1e3));
     if (status < 0) {
         return status;
@@ -209,20 +254,23 @@ static enum packllm_status begin(struct serve *serve, struct choice *c, struct p
     return PACKLLM_OK;
 }
 
-/* One step; true once the choice has ended. */
-static bool step(struct serve *serve, struct choice *c) {
+/* Steps until the choice has ended. */
+static enum packllm_status write_reply(struct serve *serve, struct choice *c,
+                                       struct packllm_error *err) {
     struct job *job = c->job;
-    struct packllm_piece piece = {.text = "", .token = -1};
-    struct packllm_error err = {0};
-    enum packllm_status status = PACKLLM_E_CANCELLED;
-    if (!atomic_load(&job->cancelled)) {
-        status = packllm_session_step(c->session, &piece, &err);
-    }
-    bool ended = status != PACKLLM_PIECE, fine = true;
-    if (status >= 0) {
+    enum packllm_status status = PACKLLM_PIECE;
+    while (status == PACKLLM_PIECE) {
+        struct packllm_piece piece = {.text = "", .token = -1};
+        double start = serve_clock();
+        status = atomic_load(&job->cancelled) ? PACKLLM_E_CANCELLED
+                                              : packllm_session_step(c->session, &piece, err);
+        count(serve, METRIC_STEP_MS, (uint64_t)((serve_clock() - start) * 1e3));
+        if (status < 0) {
+            return status;
+        }
         (void)pthread_mutex_lock(&job->lock);
         enum packllm_finish finish = packllm_session_finish(c->session);
-        fine = (!job->ask.why || why_add(c, &piece)) &&
+        bool fine = (!job->ask.why || why_add(c, &piece)) &&
                (piece.size == 0 || buf_add(&c->text, piece.text, piece.size));
         if (piece.token >= 0) {
             c->tokens++;
@@ -235,117 +283,153 @@ static bool step(struct serve *serve, struct choice *c) {
         c->finish = finish;
         (void)pthread_cond_broadcast(&job->changed);
         (void)pthread_mutex_unlock(&job->lock);
-    }
-    if (!fine) {
-        status = PACKLLM_E_MEMORY;
-        (void)strcpy(err.message, "there is not enough memory for the reply");
-    }
-    if (ended || !fine) {
-        end_choice(c, status, &err);
-    }
-    return ended || !fine;
-}
-
-/* Every session that writes goes on by one step: the seam for one batch over all of them. */
-static void step_many(struct scheduler *s) {
-    size_t kept = 0;
-    double start = serve_clock();
-    for (size_t i = 0; i < s->n_active; i++) {
-        if (!step(s->serve, s->active[i])) {
-            s->active[kept++] = s->active[i];
+        if (!fine) {
+            (void)strcpy(err->message, "there is not enough memory for the reply");
+            return PACKLLM_E_MEMORY;
         }
     }
-    s->n_active = kept;
-    count(s->serve, METRIC_STEP_MS, (uint64_t)((serve_clock() - start) * 1e3));
+    return status;
 }
 
-static void begin_next(struct scheduler *s, struct choice *c) {
-    struct packllm_error err = {0};
-    enum packllm_status status = begin(s->serve, c, &err);
-    if (status < 0 || c->job->ask.kind == ASK_WEIGHTS) {
-        end_choice(c, status, &err);
-        return;
+/* ---- workers ---- */
+
+/* With the lock: the next choices that one worker takes, from *out; how many. */
+static size_t next_choices(struct scheduler *s, struct choice **out) {
+    struct job *job = pop(s);
+    const struct ask *ask = &job->ask;
+    size_t from = job->n_begun, n = 1, size = 0;
+    for (size_t i = 0; i < ask->n_messages; i++) {
+        size += strlen(ask->messages[i].content);
     }
-    s->active[s->n_active++] = c;
+    const struct choice *first = &job->choices[from];
+    if (ask->kind == ASK_COMPLETION) {
+        const struct ask_prompt *prompt = &ask->prompts[first->prompt];
+        size = prompt->size > prompt->n_ids ? prompt->size : prompt->n_ids;
+    }
+    while (size >= LONG && from + n < job->n_choices &&
+           job->choices[from + n].prompt == first->prompt) {
+        n++;
+    }
+    *out = &job->choices[from];
+    job->n_begun += n;
+    if (job->n_begun < job->n_choices) {
+        push(s, job);
+    }
+    return n;
+}
+
+static void work_on(struct worker *w, struct choice *c) {
+    struct scheduler *s = w->scheduler;
+    struct packllm_error err = {0};
+    struct buf key;
+    slot_key(&key, c);
+    (void)pthread_mutex_lock(&s->lock);
+    struct slot *slot =
+        slot_choose(s->slots, s->serve->config.parallel, c->job, s->serve->models[0].pack, &key);
+    slot->busy = true;
+    slot->used = ++s->turn;
+    (void)pthread_mutex_unlock(&s->lock);
+    enum packllm_status status = begin(s, slot, c, &key, &err);
+    buf_done(&key);
+    if (status >= 0 && c->job->ask.kind != ASK_WEIGHTS) {
+        status = write_reply(s->serve, c, &err);
+    }
+    end_choice(w, slot, c, status, &err);
+    (void)pthread_mutex_lock(&s->lock);
+    slot->busy = false;
+    (void)pthread_mutex_unlock(&s->lock);
 }
 
 static void *run(void *data) {
-    struct scheduler *s = data;
+    struct worker *w = data;
+    struct scheduler *s = w->scheduler;
+    (void)pthread_mutex_lock(&s->lock);
     for (;;) {
-        struct choice *next = NULL;
-        (void)pthread_mutex_lock(&s->lock);
-        atomic_store(&s->serve->metrics.value[METRIC_ACTIVE], s->n_active);
-        while (s->first == NULL && s->n_active == 0 && !s->stop) {
+        while (s->first == NULL && !s->stop) {
             (void)pthread_cond_wait(&s->changed, &s->lock);
         }
-        bool over = s->stop && s->first == NULL && s->n_active == 0;
-        if (s->first != NULL && s->n_active < s->serve->config.parallel) {
-            struct job *job = pop(s);
-            next = &job->choices[job->n_begun++];
-            if (job->n_begun < job->n_choices) {
-                push(s, job);
-            }
+        if (s->first == NULL) {
+            break;
         }
-        if (s->abandon) {
-            for (size_t i = 0; i < s->n_active; i++) {
-                atomic_store(&s->active[i]->job->cancelled, true);
+        struct choice *from = NULL;
+        size_t n = next_choices(s, &from);
+        atomic_store(&s->serve->metrics.value[METRIC_ACTIVE], ++s->n_active);
+        for (size_t i = 0; i < n; i++) {
+            if (s->abandon) {
+                atomic_store(&from[i].job->cancelled, true);
             }
-            for (struct job *job = s->first; job != NULL; job = job->next) {
-                atomic_store(&job->cancelled, true);
-            }
-            if (next != NULL) {
-                atomic_store(&next->job->cancelled, true);
-            }
+            w->choice = &from[i];
+            (void)pthread_mutex_unlock(&s->lock);
+            work_on(w, &from[i]);
+            (void)pthread_mutex_lock(&s->lock);
         }
-        atomic_store(&s->serve->metrics.value[METRIC_ACTIVE], s->n_active + (next != NULL));
-        (void)pthread_mutex_unlock(&s->lock);
-        if (over) {
-            return NULL;
-        }
-        if (next != NULL) {
-            begin_next(s, next);
-        }
-        step_many(s);
+        atomic_store(&s->serve->metrics.value[METRIC_ACTIVE], --s->n_active);
     }
+    (void)pthread_mutex_unlock(&s->lock);
+    return NULL;
 }
 
 struct scheduler *scheduler_open(struct serve *serve) {
+    size_t n = serve->config.parallel;
     struct scheduler *s = alloc_zero(1, sizeof *s);
     if (s == NULL) {
         return NULL;
     }
     s->serve = serve;
     (void)pthread_mutex_init(&s->lock, NULL);
+    (void)pthread_mutex_init(&s->echo, NULL);
     (void)pthread_cond_init(&s->changed, NULL);
-    s->active = alloc_zero(serve->config.parallel, sizeof(struct choice *));
-    s->running = s->active != NULL && pthread_create(&s->thread, NULL, run, s) == 0;
-    if (!s->running) {
+    s->workers = alloc_zero(n, sizeof *s->workers);
+    s->slots = alloc_zero(n, sizeof *s->slots);
+    bool fine = s->workers != NULL && s->slots != NULL;
+    for (size_t i = 0; i < n && fine; i++) {
+        s->workers[i].scheduler = s;
+        fine = pthread_create(&s->workers[i].thread, NULL, run, &s->workers[i]) == 0;
+        s->n_workers += fine;
+    }
+    if (!fine) {
         scheduler_close(s);
         return NULL;
     }
     return s;
 }
 
+/* With the lock: everything that runs or waits is to end. */
+static void abandon(struct scheduler *s) {
+    s->abandon = true;
+    for (size_t i = 0; i < s->n_workers; i++) {
+        struct choice *c = s->workers[i].choice;
+        if (c != NULL) {
+            (void)pthread_mutex_lock(&c->job->lock);
+            job_cancel(c->job);
+            (void)pthread_mutex_unlock(&c->job->lock);
+        }
+    }
+    for (struct job *job = s->first; job != NULL; job = job->next) {
+        atomic_store(&job->cancelled, true);
+    }
+}
+
 void scheduler_stop(struct scheduler *s, double grace) {
-    if (s == NULL || !s->running) {
+    if (s == NULL || s->n_workers == 0) {
         return;
     }
     double until = serve_clock() + grace;
     (void)pthread_mutex_lock(&s->lock);
     s->stop = true;
-    (void)pthread_cond_signal(&s->changed);
-    while (serve_clock() < until &&
-           (s->first != NULL || atomic_load(&s->serve->metrics.value[METRIC_ACTIVE]) > 0)) {
+    (void)pthread_cond_broadcast(&s->changed);
+    while (serve_clock() < until && (s->first != NULL || s->n_active > 0)) {
         (void)pthread_mutex_unlock(&s->lock);
         (void)nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
         (void)pthread_mutex_lock(&s->lock);
     }
-    s->abandon = true;
+    abandon(s);
     atomic_store(&s->serve->stopping, true);
-    (void)pthread_cond_signal(&s->changed);
     (void)pthread_mutex_unlock(&s->lock);
-    (void)pthread_join(s->thread, NULL);
-    s->running = false;
+    for (size_t i = 0; i < s->n_workers; i++) {
+        (void)pthread_join(s->workers[i].thread, NULL);
+    }
+    s->n_workers = 0;
 }
 
 void scheduler_close(struct scheduler *s) {
@@ -353,8 +437,13 @@ void scheduler_close(struct scheduler *s) {
         return;
     }
     scheduler_stop(s, 0);
+    for (size_t i = 0; s->slots != NULL && i < s->serve->config.parallel; i++) {
+        slot_clear(&s->slots[i]);
+    }
     (void)pthread_cond_destroy(&s->changed);
+    (void)pthread_mutex_destroy(&s->echo);
     (void)pthread_mutex_destroy(&s->lock);
-    base_free(s->active);
+    base_free(s->workers);
+    base_free(s->slots);
     base_free(s);
 }

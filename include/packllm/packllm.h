@@ -22,7 +22,7 @@
  *   - close functions take NULL. Nothing is printed, nothing is global, no signal is touched.
  *   - Threads: drive the sessions of one pack from one thread. With packllm_params.n_parallel > 1
  *     each session may have a thread of its own: what they evaluate at the same time is one batch
- *     (packllm_step_many does so). Opening and closing sessions is for one thread at a time.
+ *     (packllm_step_many does so), and any thread may open and close sessions.
  *     packllm_session_cancel may be called from any thread (and from a signal handler).
  *
  * The method is PackLLM (arXiv 2404.11531), fused in bytes: docs/math.md.
@@ -376,6 +376,14 @@ PACKLLM_API enum packllm_status packllm_session_open(struct packllm_session **ou
                                                      const struct packllm_session_params *params,
                                                      struct packllm_error *err);
 PACKLLM_API void packllm_session_close(struct packllm_session *session);
+/* A new session that takes over what the members of `old` (NULL: none) have evaluated: a prompt or a
+ * chat that begins as the text of old costs what is new of it. What it gives is what a session opened
+ * anew gives, up to rounding. The packs are one pack, or views of one. Closes old; on an error old is
+ * as it was. */
+PACKLLM_API enum packllm_status
+packllm_session_open_from(struct packllm_session **out_session, struct packllm_pack *pack,
+                          const struct packllm_session_params *params, struct packllm_session *old,
+                          struct packllm_error *err);
 
 /* Sets the timeline to text: what it shares with the text already there is reused, the rest is
  * evaluated, lambda is found. E_TEXT: empty, or not UTF-8 (the message has the byte offset).

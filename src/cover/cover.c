@@ -91,6 +91,14 @@ void cover_close(struct cover *c) {
     base_free(c);
 }
 
+void cover_adopt(struct cover *c, double epsilon, atomic_bool *abort_flag) {
+    c->epsilon = epsilon; /* it says which ends are opened, and rows do not depend on it */
+    c->kv->abort_flag = abort_flag;
+    if (c->given) { /* tokens that are no text: nothing of them can be shared */
+        cover_forget(c);
+    }
+}
+
 void cover_set_progress(struct cover *c, cover_progress_fn fn, void *data) {
     c->progress = fn;
     c->progress_data = data;
@@ -278,6 +286,7 @@ enum packllm_status cover_set_prefix(struct cover *c, const int32_t *tokens, siz
         memcpy(copy, tokens, n * sizeof *copy);
     }
     node_drop_all(c);
+    c->told = false;
     base_free(c->prefix);
     c->prefix = copy;
     c->n_prefix = (uint32_t)n;
@@ -302,7 +311,7 @@ void cover_forget(struct cover *c) {
     }
     c->size = c->known = 0;
     c->n_chain = 0;
-    c->given = false;
+    c->given = c->told = false;
     c->front.n_open = c->front.n_parked = 0;
     lane_keep_best(c, NULL, 0);
     for (uint32_t k = 0; k < c->member->n_seq; k++) {
@@ -316,6 +325,7 @@ enum packllm_status cover_sync(struct cover *c, const char *text, size_t size,
     if (size == 0 && c->n_prefix == 0) {
         return fail(err, PACKLLM_E_TEXT, c->member->index, "the text is empty");
     }
+    c->told = false;
     enum packllm_status status = sync_text(c, text, size, err);
     if (status < 0) {
         cover_forget(c);
@@ -323,15 +333,23 @@ enum packllm_status cover_sync(struct cover *c, const char *text, size_t size,
     return status;
 }
 
-enum packllm_status cover_read_tokens(struct cover *c, const char *text, size_t size,
+size_t cover_chain(const struct cover *c, int32_t *out_last) {
+    *out_last = c->n_chain > 1 ? c->chain[c->n_chain - 1]->token : -1;
+    return c->n_chain > 0 ? c->n_chain - 1 : 0;
+}
+
+enum packllm_status cover_read_tokens(struct cover *c, const char *text, size_t size, bool go_on,
                                       cover_token_fn visit, void *data, struct packllm_error *err) {
-    cover_forget(c); /* rows that are known already would not be given */
+    if (!go_on || !c->told) {
+        cover_forget(c); /* rows that are known already are not given */
+    }
     c->on_token = visit;
     c->on_token_data = data;
     c->tokens_only = true;
     enum packllm_status status = cover_sync(c, text, size, err);
     c->on_token = NULL;
     c->tokens_only = false;
+    c->told = go_on && status >= 0;
     return status;
 }
 

@@ -33,6 +33,8 @@ enum packllm_status cover_open(struct cover **out, struct member *member,
                                const struct prefix_tree *tree, double epsilon, bool all,
                                atomic_bool *abort_flag, struct packllm_error *err);
 void cover_close(struct cover *cover); /* NULL allowed */
+/* Another owner's from now on: what was evaluated stays, and the next cover_sync finds what it shares. */
+void cover_adopt(struct cover *cover, double epsilon, atomic_bool *abort_flag);
 
 /* Progress of a long evaluation: share 0..1. */
 typedef void (*cover_progress_fn)(void *data, double share);
@@ -56,13 +58,17 @@ enum packllm_status cover_sync(struct cover *cover, const char *text, size_t siz
                                struct packllm_error *err);
 /* Sets the text anew and gives the rows of its canonical tokens: index from 0, the token that stands
  * there, the byte of the text where it ends. No ends are opened: for pools in token space. The text
- * then ends in a single history (cover_narrow, cover_append). visit may be NULL. */
+ * then ends in a single history (cover_narrow, cover_append). visit may be NULL. go_on: only rows that the
+ * last call with go_on did not give, where nothing else was read since: from some index on. */
 struct cover_tokens;
 typedef enum packllm_status (*cover_token_fn)(void *data, size_t index,
                                               const struct cover_tokens *row, int32_t token,
                                               size_t end, struct packllm_error *err);
 enum packllm_status cover_read_tokens(struct cover *cover, const char *text, size_t size,
-                                      cover_token_fn visit, void *data, struct packllm_error *err);
+                                      bool go_on, cover_token_fn visit, void *data,
+                                      struct packllm_error *err);
+/* Canonical tokens of that text, and the last of them (-1: none). */
+size_t cover_chain(const struct cover *cover, int32_t *out_last);
 /* For pools in the tokens of another vocabulary. Sets the text anew; visit gets, in any order, for each
  * of the places[n] (bytes of the text, ascending) the row behind the canonical history of the text
  * before it: of a place inside a character, before that character. The text then ends in a single

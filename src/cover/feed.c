@@ -80,7 +80,7 @@ enum packllm_status cover_read_places(struct cover *c, const char *text, size_t 
     c->on_place_data = data;
     c->places = places;
     c->n_places = n;
-    status = cover_read_tokens(c, text, size, NULL, NULL, err);
+    status = cover_read_tokens(c, text, size, false, NULL, NULL, err);
     places_end(c);
     return status;
 }

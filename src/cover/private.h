@@ -88,6 +88,7 @@ struct cover {
     cover_token_fn on_token; /* while cover_read_tokens runs */
     void *on_token_data;
     bool tokens_only;        /* no ends are opened */
+    bool told;               /* the text was given by cover_read_tokens, to one who goes on */
     bool given;              /* histories of given tokens: no text, `at` counts them */
     cover_place_fn on_place; /* while cover_read_places or cover_read_given runs */
     void *on_place_data;

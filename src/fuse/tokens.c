@@ -138,6 +138,10 @@ enum packllm_status fuse_rows_add(struct fuse_rows *r, const float *mass, const 
     return PACKLLM_OK;
 }
 
+void fuse_rows_cut(struct fuse_rows *r, size_t n) {
+    r->n = n < r->n ? n : r->n;
+}
+
 enum packllm_status fuse_rows_order(struct fuse_rows *r, const size_t *at,
                                     struct packllm_error *err) {
     struct fuse_rows old = *r, *to = r;

@@ -5,16 +5,28 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/alloc.h"
 #include "base/status.h"
 #include "member/member_base.h"
 
 enum {
-    BATCH = 64,      /* tokens evaluated together */
-    SHORT = 8,       /* requests of so few tokens go first … */
-    SHORT_SHARE = 48 /* … but leave room for a portion of a long one */
+    BATCH = 64,       /* tokens evaluated together, */
+    BATCH_LEAST = 16, /* and at least, where BATCH would take too long; */
+    SHORT = 16,       /* requests of so few tokens go first, */
+    SHORT_SHARE = 48, /* but leave room for a portion of a long one, */
+    PORTION = 4,      /* which beside them has at least so many tokens, */
+    NEARLY = 12,      /* or so many where no more than a batch is left; */
+    PATIENCE = 4      /* and nobody waits for more batches of other members */
 };
+
+/* Seconds. A long batch keeps others waiting, who may come at any time, and cannot be cancelled. */
+#define BATCH_SECONDS 0.2
+/* Who was expected for his next step and does not come is waited for so long; who is busy with
+ * something else, as long as the last batch took, and at least so long. */
+#define LINGER 0.002
+#define HOLD_LEAST 0.01
 
 struct view {
     struct member_context base;
@@ -28,16 +40,19 @@ struct shared {
     struct member_gate *gate;
     struct member_context *context; /* of real, while views are open */
     uint32_t n_views;
-    bool *taken; /* [n_views] */
+    bool *taken;      /* [n_views] */
+    double per_token; /* seconds a token of larger batches takes; 0: not known */
 };
 
 /* What a waiting thread wants evaluated. It lives on that thread's stack. */
 struct request {
     struct request *next;
     struct view *view;
+    double since;
     const struct member_item *items; /* [n], of which `done` are evaluated */
     size_t n, done;
-    size_t portion; /* taken into the batch that is being evaluated */
+    size_t portion;  /* taken into the batch that is being evaluated */
+    unsigned passed; /* batches since it was served */
     uint32_t saved[MEMBER_SEQ_MAX];
     member_row_fn on_row;
     void *ctx;
@@ -50,7 +65,11 @@ struct member_gate {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     int running;    /* threads inside the pack that do not wait for rows */
+    int expected;   /* of those that left between two steps */
+    unsigned epoch; /* raised when those expected are given up */
     bool computing; /* one of the waiting threads evaluates for all */
+    double quiet;   /* since when nobody runs */
+    double last;    /* seconds the last batch took */
     struct request *waiting;
     /* The batch that is being evaluated. */
     struct member_item items[BATCH];
@@ -61,13 +80,23 @@ struct member_gate {
 
 /* ---- the gate ------------------------------------------------------------------------------ */
 
+static double now(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
 enum packllm_status member_gate_open(struct member_gate **out, struct packllm_error *err) {
     struct member_gate *gate = alloc_zero(1, sizeof *gate);
     if (gate == NULL) {
         return fail_memory(err, sizeof *gate);
     }
+    pthread_condattr_t attributes;
     (void)pthread_mutex_init(&gate->lock, NULL);
-    (void)pthread_cond_init(&gate->changed, NULL);
+    (void)pthread_condattr_init(&attributes);
+    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&gate->changed, &attributes);
+    (void)pthread_condattr_destroy(&attributes);
     *out = gate;
     return PACKLLM_OK;
 }
@@ -77,6 +106,14 @@ void member_gate_close(struct member_gate *gate) {
         (void)pthread_cond_destroy(&gate->changed);
         (void)pthread_mutex_destroy(&gate->lock);
         base_free(gate);
+    }
+}
+
+/* With the lock: one thread fewer runs. */
+static void one_less(struct member_gate *gate) {
+    gate->running--;
+    if (gate->running <= 0) {
+        gate->quiet = now();
     }
 }
 
@@ -91,10 +128,26 @@ void member_gate_enter(struct member_gate *gate) {
 void member_gate_leave(struct member_gate *gate) {
     if (gate != NULL) {
         (void)pthread_mutex_lock(&gate->lock);
-        gate->running--;
+        one_less(gate);
         (void)pthread_cond_broadcast(&gate->changed);
         (void)pthread_mutex_unlock(&gate->lock);
     }
+}
+
+void member_gate_expect(struct member_gate *gate, unsigned *ticket, bool expected) {
+    if (gate == NULL) {
+        return;
+    }
+    (void)pthread_mutex_lock(&gate->lock);
+    bool counted = *ticket == gate->epoch + 1;
+    if (expected != counted) {
+        gate->expected += expected ? 1 : -1;
+    }
+    *ticket = expected ? gate->epoch + 1 : 0;
+    if (!expected) {
+        (void)pthread_cond_broadcast(&gate->changed);
+    }
+    (void)pthread_mutex_unlock(&gate->lock);
 }
 
 /* For what changes the shared context: the lock, while nobody evaluates. */
@@ -124,21 +177,61 @@ static size_t take(struct member_gate *gate, struct request *r, size_t n, size_t
     return n;
 }
 
-/* The next batch: of the member that was asked for first, short requests before long ones. */
-static size_t gather(struct member_gate *gate) {
-    const struct shared *m = shared_of(gate->waiting->view);
-    size_t n = 0;
-    for (struct request *r = gate->waiting; r != NULL; r = r->next) {
-        r->portion = 0;
-        if (shared_of(r->view) == m && r->n - r->done <= SHORT &&
-            n + r->n - r->done <= SHORT_SHARE) {
-            n = take(gate, r, n, SHORT);
+static bool is_short(const struct request *r) {
+    return r->n - r->done <= SHORT;
+}
+
+/* Whose batch is next: the member that most wait for with a few tokens, so that who is behind the
+ * others meets them at the next batch of its member; then the one asked for first. Nobody is passed
+ * over too often. */
+static const struct shared *next_member(const struct member_gate *gate) {
+    const struct request *found = gate->waiting;
+    size_t most = 0;
+    for (const struct request *r = gate->waiting; r != NULL; r = r->next) {
+        if (r->passed >= PATIENCE) {
+            return shared_of(r->view);
+        }
+        size_t n = 0;
+        for (const struct request *o = gate->waiting; o != NULL && is_short(r); o = o->next) {
+            n += is_short(o) && shared_of(o->view) == shared_of(r->view);
+        }
+        if (n > most) {
+            most = n;
+            found = r;
         }
     }
-    for (struct request *r = gate->waiting; r != NULL && n < BATCH; r = r->next) {
-        if (shared_of(r->view) == m && r->portion == 0) {
-            n = take(gate, r, n, BATCH - n);
+    return shared_of(found->view);
+}
+
+/* Tokens of a batch of this member that may be evaluated in BATCH_SECONDS. */
+static size_t room_of(const struct shared *m) {
+    double n = m->per_token > 0.0 ? BATCH_SECONDS / m->per_token : BATCH;
+    return n >= BATCH ? BATCH : n <= BATCH_LEAST ? BATCH_LEAST : (size_t)n;
+}
+
+/* The next batch: short requests, and behind them a portion of the long one that has least left. It is
+ * as large as what the short ones wait for anyway, unless nobody else waits. */
+static size_t gather(struct member_gate *gate) {
+    const struct shared *m = next_member(gate);
+    struct request *rest = NULL;
+    size_t n = 0, room = room_of(m);
+    bool others = false;
+    for (struct request *r = gate->waiting; r != NULL; r = r->next) {
+        r->portion = 0;
+        if (shared_of(r->view) != m) {
+            others = others || is_short(r);
+        } else if (is_short(r) && n + r->n - r->done <= SHORT_SHARE) {
+            n = take(gate, r, n, SHORT);
+        } else if (rest == NULL || r->n - r->done < rest->n - rest->done) {
+            rest = r;
         }
+    }
+    if (rest != NULL) {
+        /* What is nearly read is read sooner: its first byte waits for it. */
+        size_t least = rest->n - rest->done <= BATCH ? NEARLY : PORTION;
+        size_t most = n == 0 && !others ? room : n > least ? n : least;
+        most = most < room ? most : room;
+        n = take(gate, rest, n, most < BATCH - n ? most : BATCH - n);
     }
     return n;
 }
@@ -166,8 +259,14 @@ static enum packllm_status evaluate(struct member_gate *gate, size_t from, size_
     c->abort_flag = alone ? gate->owner[from]->view->base.abort_flag : NULL;
     enum packllm_status status = member_eval(c, gate->items + from, to - from, on_row, gate, err);
     c->abort_flag = NULL;
+    gate->last = c->seconds - start;
+    if (status >= 0 && to - from >= BATCH_LEAST) {
+        struct shared *m = shared_of(gate->owner[from]->view);
+        double each = gate->last / (double)(to - from);
+        m->per_token = m->per_token > 0.0 ? 0.7 * m->per_token + 0.3 * each : each;
+    }
     for (size_t i = from; i < to; i++) {
-        gate->owner[i]->view->base.seconds += (c->seconds - start) / (double)(to - from);
+        gate->owner[i]->view->base.seconds += gate->last / (double)(to - from);
         gate->owner[i]->view->base.forwards += status >= 0;
     }
     return status;
@@ -213,6 +312,7 @@ static void sort_out(struct member_gate *gate) {
         next = r->next;
         r->next = NULL;
         r->done += r->status >= 0 ? r->portion : 0;
+        r->passed = r->portion > 0 ? 0 : r->passed + 1;
         if (r->status < 0 || r->done == r->n) {
             finish(gate, r);
         } else if (r->portion > 0) {
@@ -249,7 +349,39 @@ static void lead(struct member_gate *gate) {
         gate->computing = false;
     }
     sort_out(gate);
+    double at = now(); /* those it served may come again before the next */
+    for (struct request *r = gate->waiting; r != NULL; r = r->next) {
+        r->since = at;
+    }
     (void)pthread_cond_broadcast(&gate->changed);
+}
+
+/* Seconds until a batch may begin without those who do not wait: <= 0 now. */
+static double until_batch(struct member_gate *gate) {
+    double most = gate->last > HOLD_LEAST ? gate->last : HOLD_LEAST, at = now();
+    double since = gate->waiting->since;
+    for (const struct request *r = gate->waiting; r != NULL; r = r->next) {
+        since = r->since < since ? r->since : since;
+    }
+    if (gate->running > 0) {
+        return since + most - at;
+    }
+    if (gate->expected <= 0) {
+        return 0.0;
+    }
+    double left = (gate->quiet > since ? gate->quiet : since) + LINGER - at;
+    if (left <= 0.0) { /* whoever that is does something else */
+        gate->expected = 0;
+        gate->epoch++;
+    }
+    return left;
+}
+
+static void wait_for(struct member_gate *gate, double seconds) {
+    double at = now() + seconds;
+    struct timespec until = {.tv_sec = (time_t)at};
+    until.tv_nsec = (long)((at - (double)until.tv_sec) * 1e9);
+    (void)pthread_cond_timedwait(&gate->changed, &gate->lock, &until);
 }
 
 static enum packllm_status view_eval(struct member_context *base, const struct member_item *items,
@@ -266,12 +398,16 @@ static enum packllm_status view_eval(struct member_context *base, const struct m
         end = &(*end)->next;
     }
     *end = &r;
-    gate->running--;
+    r.since = now();
+    one_less(gate);
     while (!r.finished) {
-        if (!gate->computing && gate->running <= 0) {
+        double left = gate->computing ? 0.0 : until_batch(gate);
+        if (gate->computing) {
+            (void)pthread_cond_wait(&gate->changed, &gate->lock);
+        } else if (left <= 0.0) {
             lead(gate);
         } else {
-            (void)pthread_cond_wait(&gate->changed, &gate->lock);
+            wait_for(gate, left);
         }
     }
     (void)pthread_mutex_unlock(&gate->lock);

@@ -2,10 +2,11 @@
  * travels as one batch, so the weights are read once for all of them.
  *
  * Each timeline is driven by a thread of its own. A thread that wants rows waits until every other
- * running thread waits too (or has left); then one of them evaluates for all. The threads are known
- * by enter and leave, which the pack calls around its public functions. Batches are formed per
- * member, the oldest request's member first. A long request (a prompt) travels in portions, the
- * short ones first, so nobody waits for a whole prompt.
+ * running thread waits too (or has left); then one of them evaluates for all. It does not wait longer
+ * than the last batch took: others may be busy without a model. The threads are known by enter and
+ * leave, which the pack calls around its public functions. Batches are formed per member. A long request
+ * (a prompt) travels in portions, the short ones first, so nobody waits for a whole prompt, and a batch
+ * takes a fraction of a second.
  *
  * Rows depend on the batch they travelled in by rounding, as libllama's sums do.
  */
@@ -21,6 +22,9 @@ enum packllm_status member_gate_open(struct member_gate **out, struct packllm_er
 void member_gate_close(struct member_gate *gate); /* NULL allowed */
 void member_gate_enter(struct member_gate *gate); /* NULL allowed: nothing is shared */
 void member_gate_leave(struct member_gate *gate);
+/* A thread that leaves between two steps will come again at once: batches wait for it a moment.
+ * *ticket: the timeline's, 0 at first; expected false: it is here, or will not come. */
+void member_gate_expect(struct member_gate *gate, unsigned *ticket, bool expected);
 
 /* A member whose first n contexts share one context of `real`, which has room for n times its n_seq
  * histories, and is closed with it. On an error real stays the caller's. */

@@ -297,7 +297,9 @@ static enum packllm_status weigh(struct packllm_session *s, const size_t *turn, 
     }
     status = pack_method(s, text, bytes, &method, err);
     if (status >= 0) {
+        member_gate_leave(s->pack->gate); /* as in contexts.c */
         status = score_weigh_rows(&method, members, rows, text, bytes, weight, s->lambda, w, err);
+        member_gate_enter(s->pack->gate);
     }
 out:
     base_free(text);
@@ -411,8 +413,8 @@ static enum packllm_status prompt_chat(struct packllm_session *s,
 enum packllm_status packllm_session_chat(struct packllm_session *s,
                                          const struct packllm_message *messages, size_t n,
                                          struct packllm_error *err) {
-    member_gate_enter(s->pack->gate);
+    pack_enter(s);
     enum packllm_status status = prompt_chat(s, messages, n, err);
-    member_gate_leave(s->pack->gate);
+    pack_leave(s, status >= 0);
     return status;
 }

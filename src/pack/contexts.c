@@ -18,6 +18,12 @@ static void on_progress(void *data, double share) {
     }
 }
 
+void pack_take_cover(struct packllm_session *s, size_t member, struct cover *cover) {
+    cover_adopt(cover, s->params.epsilon, &s->cancel);
+    cover_set_progress(cover, on_progress, s);
+    s->covers[member] = cover;
+}
+
 enum packllm_status pack_cover_as_it_is(struct packllm_session *s, size_t member,
                                         struct cover **out, struct packllm_error *err) {
     enum packllm_status status = PACKLLM_OK;
@@ -100,7 +106,9 @@ enum packllm_status pack_read_bytes(struct packllm_session *s, const char *text,
         status = pack_method(s, text, weighed, &method, err);
     }
     if (status >= 0) {
+        member_gate_leave(s->pack->gate); /* no model is needed, and others need not wait */
         status = score_weigh(&method, n, readings, text, weighed, s->lambda, w, err);
+        member_gate_enter(s->pack->gate);
     }
     base_free(readings);
     return status;

@@ -82,9 +82,9 @@ static enum packllm_status begin(struct packllm_session *s, const double *weight
 
 enum packllm_status packllm_session_begin(struct packllm_session *s, const double *weights,
                                           size_t n, struct packllm_error *err) {
-    member_gate_enter(s->pack->gate);
+    pack_enter(s);
     enum packllm_status status = begin(s, weights, n, err);
-    member_gate_leave(s->pack->gate);
+    pack_leave(s, status >= 0);
     return status;
 }
 
@@ -162,12 +162,12 @@ enum packllm_status packllm_session_force(struct packllm_session *s, int32_t tok
         return fail(err, PACKLLM_E_CANCELLED, PACKLLM_NO_MEMBER, "cancelled");
     }
     s->forced = token;
-    member_gate_enter(s->pack->gate);
+    pack_enter(s);
     status = pack_advance(s, err);
     if (status >= 0) {
         status = choose_token(s, &chosen, &piece.logprob, err);
     }
-    member_gate_leave(s->pack->gate);
+    pack_leave(s, status >= 0);
     s->forced = -1;
     if (status >= 0) {
         status = put(s, token, err);
@@ -238,12 +238,12 @@ enum packllm_status packllm_session_read(struct packllm_session *s, const int32_
                         (int)tokens[i], s->pack->members[0]->name);
         }
     }
-    member_gate_enter(s->pack->gate);
+    pack_enter(s);
     enum packllm_status status = cover_read_given(s->covers[0], tokens, n, on_row, &r, err);
     if (status >= 0) {
         status = cover_narrow(s->covers[0], err);
     }
-    member_gate_leave(s->pack->gate);
+    pack_leave(s, status >= 0);
     s->pending = -1; /* the members stand behind the last token already */
     s->ready = status >= 0;
     return status;

@@ -43,7 +43,7 @@ enum packllm_status packllm_step_many(struct packllm_session *const *sessions, s
     for (size_t i = 0; i < n; i++) {
         jobs[i] = (struct job){.session = sessions[i], .event = &out_events[i]};
         out_events[i] = (struct packllm_event){.piece = {.text = "", .token = -1}};
-        member_gate_enter(gate);
+        pack_enter(sessions[i]);
     }
     for (size_t i = 0; gate != NULL && i + 1 < n; i++) {
         jobs[i].started = pthread_create(&jobs[i].thread, NULL, step, &jobs[i]) == 0;

@@ -136,8 +136,8 @@ static enum packllm_status read_own(struct packllm_session *s, size_t i, const s
     struct cover_canonical behind;
     enum packllm_status status = pack_cover(s, i, &cover, err);
     if (status >= 0) {
-        status = score_read_tokens(cover, &s->pack->trees[i], t->text, t->size, t->context, out,
-                                   &s->readings[i], err);
+        status = score_read_tokens(cover, &s->pack->trees[i], t->text, t->size, t->context, false,
+                                   out, &s->readings[i], err);
     }
     if (status >= 0) {
         cover_canonical(cover, t->weighed, &behind);
@@ -195,7 +195,7 @@ static enum packllm_status read_mapped(struct packllm_session *s, size_t i, cons
     }
     if (status >= 0 && translated && !read_before) {
         /* Its own figures are of the text as it is. */
-        status = cover_read_tokens(cover, t->text, t->size, NULL, NULL, err);
+        status = cover_read_tokens(cover, t->text, t->size, false, NULL, NULL, err);
         open = true;
     }
     if (status >= 0 && translated && open) {
@@ -296,7 +296,8 @@ enum packllm_status pack_tokens_read_again(struct packllm_session *s, size_t i,
                                            struct packllm_error *err) {
     const struct pack_mapped *m = &s->mapped;
     if (!m->on || m->shares[i] || s->params.feed == PACKLLM_FEED_TEXT) {
-        return cover_read_tokens(s->covers[i], s->prompt.data, s->prompt.size, NULL, NULL, err);
+        return cover_read_tokens(s->covers[i], s->prompt.data, s->prompt.size, false, NULL, NULL,
+                                 err);
     }
     size_t n = 0, room = s->prompt.size + 16;
     int32_t *tokens = alloc_array(room, sizeof *tokens);

@@ -212,6 +212,7 @@ static enum packllm_status allocate(struct packllm_pack **out, size_t n,
     if (pack == NULL) {
         return fail_memory(err, sizeof *pack);
     }
+    (void)pthread_mutex_init(&pack->lock, NULL);
     pack->params = *params;
     pack->members = alloc_zero(n, sizeof(struct member *));
     pack->trees = alloc_zero(n, sizeof *pack->trees);
@@ -369,6 +370,7 @@ void packllm_pack_close(struct packllm_pack *pack) {
     }
     member_gate_close(pack->view ? NULL : pack->gate);
     cbtm_close(pack->cbtm);
+    (void)pthread_mutex_destroy(&pack->lock);
     base_free(pack->domain);
     base_free(pack->members);
     base_free(pack->trees);

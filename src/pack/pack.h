@@ -3,6 +3,7 @@
 #define PACK_PACK_H
 
 #define PACKLLM_EXPERIMENTAL
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "base/buf.h"
@@ -31,6 +32,7 @@ struct packllm_pack {
     char **domain;            /* [n] paths, or NULL */
     bool view;                /* members and trees are another pack's */
     struct cbtm *cbtm;        /* of them, once it is asked for */
+    pthread_mutex_t lock;     /* of cbtm: sessions may be opened by any thread */
 };
 
 /* A member that stopped reading early. */
@@ -62,6 +64,7 @@ struct packllm_session {
     char **stop;
     struct cover **covers;          /* [n] opened when first needed */
     struct score_reading *readings; /* [n] of the prompt */
+    struct score_tokens *told;      /* [n] of the last prompt, where it was read in tokens */
     double *lambda;                 /* [n] */
     struct pack_dropped *dropped;   /* [n] */
     double *nearness;               /* [n] weights of cbtm */
@@ -73,6 +76,7 @@ struct packllm_session {
     bool ready;      /* a prompt stands: steps may follow */
     bool started;    /* the first step was taken */
     int progressing; /* member whose evaluation reports progress */
+    unsigned ticket; /* of member_gate_expect: a step is likely to follow at once */
 
     size_t display; /* member whose tokens are chosen among */
     struct sampler *sampler;
@@ -138,6 +142,9 @@ enum packllm_status pack_tokens_read_again(struct packllm_session *s, size_t i,
 /* alignment.c: the first token of the bytes in the tokenisation of the member ctx. */
 int32_t pack_first_token(void *ctx, const uint8_t *bytes, size_t size);
 
+/* session.c: around what one thread does with a session. */
+void pack_enter(struct packllm_session *s);
+void pack_leave(struct packllm_session *s, bool steps_follow);
 /* session.c: the members go on by what was chosen last. Before any text: see known.c. */
 enum packllm_status pack_advance(struct packllm_session *s, struct packllm_error *err);
 bool pack_member_active(const struct packllm_session *s, size_t i);
@@ -173,7 +180,10 @@ enum packllm_status pack_read_bytes(struct packllm_session *s, const char *text,
                                     size_t weighed, size_t from, bool windows,
                                     struct score_weights *w, struct packllm_error *err);
 void pack_drop_readings(struct packllm_session *s);
+void pack_drop_told(struct packllm_session *s);                /* told */
 void pack_give_back(struct packllm_session *s, size_t member); /* its context */
+/* The cover becomes s's. */
+void pack_take_cover(struct packllm_session *s, size_t member, struct cover *cover);
 void pack_keep_best(
     struct packllm_session *s); /* closes the worst reader's, if there are too many */
 void pack_keep_weighted(struct packllm_session *s);

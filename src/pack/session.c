@@ -147,6 +147,7 @@ enum packllm_status packllm_session_open(struct packllm_session **out_session,
     buf_init(&s->prompt, TEXT_MAX);
     s->covers = alloc_zero(n, sizeof(struct cover *));
     s->readings = alloc_zero(n, sizeof *s->readings);
+    s->told = alloc_zero(n, sizeof *s->told);
     s->lambda = alloc_zero(n, sizeof *s->lambda);
     s->dropped = alloc_zero(n, sizeof *s->dropped);
     s->nearness = alloc_zero(n, sizeof *s->nearness);
@@ -157,17 +158,19 @@ enum packllm_status packllm_session_open(struct packllm_session **out_session,
     s->tokens_before = alloc_zero(n, sizeof *s->tokens_before);
     s->seconds_before = alloc_zero(n, sizeof *s->seconds_before);
     s->why = alloc_zero(n, sizeof *s->why);
-    if (s->covers == NULL || s->readings == NULL || s->lambda == NULL || s->dropped == NULL ||
-        s->nearness == NULL || s->member_weights == NULL || s->member_stats == NULL ||
-        s->member_scores == NULL || s->forwards_before == NULL || s->tokens_before == NULL ||
-        s->seconds_before == NULL || s->why == NULL) {
+    if (s->covers == NULL || s->readings == NULL || s->told == NULL || s->lambda == NULL ||
+        s->dropped == NULL || s->nearness == NULL || s->member_weights == NULL ||
+        s->member_stats == NULL || s->member_scores == NULL || s->forwards_before == NULL ||
+        s->tokens_before == NULL || s->seconds_before == NULL || s->why == NULL) {
         status = fail_memory(err, n * 64);
     }
     if (status >= 0) {
         status = copy_arrays(s, err);
     }
     if (status >= 0 && p.weigher == PACKLLM_WEIGH_CBTM) {
+        (void)pthread_mutex_lock(&pack->lock);
         status = pack_domains(pack, err);
+        (void)pthread_mutex_unlock(&pack->lock);
     }
     if (status >= 0) {
         status = pack_choose_space(s, err);
@@ -196,7 +199,9 @@ void packllm_session_close(struct packllm_session *s) {
     if (s == NULL) {
         return;
     }
+    member_gate_expect(s->pack->gate, &s->ticket, false);
     pack_drop_readings(s);
+    pack_drop_told(s);
     pack_mapped_close(s);
     base_free(s->align_cache);
     for (size_t i = 0; s->covers != NULL && i < s->pack->n; i++) {
@@ -218,6 +223,7 @@ void packllm_session_close(struct packllm_session *s) {
     base_free(s->fixed);
     base_free(s->covers);
     base_free(s->readings);
+    base_free(s->told);
     base_free(s->lambda);
     base_free(s->dropped);
     base_free(s->nearness);
@@ -229,6 +235,16 @@ void packllm_session_close(struct packllm_session *s) {
     base_free(s->seconds_before);
     base_free(s->why);
     base_free(s);
+}
+
+void pack_enter(struct packllm_session *s) {
+    member_gate_enter(s->pack->gate);
+    member_gate_expect(s->pack->gate, &s->ticket, false);
+}
+
+void pack_leave(struct packllm_session *s, bool steps_follow) {
+    member_gate_expect(s->pack->gate, &s->ticket, steps_follow);
+    member_gate_leave(s->pack->gate);
 }
 
 void packllm_session_cancel(struct packllm_session *s) {
@@ -345,9 +361,9 @@ static enum packllm_status read_prompt(struct packllm_session *s, const char *te
 
 enum packllm_status packllm_session_weigh(struct packllm_session *s, const char *text, size_t size,
                                           struct packllm_error *err) {
-    member_gate_enter(s->pack->gate);
+    pack_enter(s);
     enum packllm_status status = read_prompt(s, text, size, true, err);
-    member_gate_leave(s->pack->gate);
+    pack_leave(s, false);
     return status;
 }
 
@@ -386,9 +402,9 @@ void pack_reset_reply(struct packllm_session *s) {
 
 enum packllm_status packllm_session_prompt(struct packllm_session *s, const char *text, size_t size,
                                            struct packllm_error *err) {
-    member_gate_enter(s->pack->gate);
+    pack_enter(s);
     enum packllm_status status = read_prompt(s, text, size, false, err);
-    member_gate_leave(s->pack->gate);
+    pack_leave(s, status >= 0);
     status = status < 0 ? status : pack_check_room(s, err);
     if (status >= 0) {
         status = pack_stop_strings(s, NULL, err);
@@ -696,9 +712,9 @@ enum packllm_status pack_step(struct packllm_session *s, struct packllm_piece *o
 
 enum packllm_status packllm_session_step(struct packllm_session *s, struct packllm_piece *out_piece,
                                          struct packllm_error *err) {
-    member_gate_enter(s->pack->gate);
+    pack_enter(s);
     enum packllm_status status = pack_step(s, out_piece, err);
-    member_gate_leave(s->pack->gate);
+    pack_leave(s, status == PACKLLM_PIECE);
     return status;
 }
 

@@ -70,6 +70,12 @@ enum packllm_status pack_choose_space(struct packllm_session *s, struct packllm_
     return PACKLLM_OK;
 }
 
+void pack_drop_told(struct packllm_session *s) {
+    for (size_t i = 0; s->told != NULL && i < s->pack->n; i++) {
+        score_tokens_done(&s->told[i]);
+    }
+}
+
 static void tokens_free(struct score_tokens *tokens, size_t n) {
     for (size_t i = 0; tokens != NULL && i < n; i++) {
         score_tokens_done(&tokens[i]);
@@ -79,11 +85,15 @@ static void tokens_free(struct score_tokens *tokens, size_t n) {
 
 /* All members' readings of text: *out[n], to be freed by tokens_free. */
 static enum packllm_status read_all(struct packllm_session *s, const char *text, size_t size,
-                                    size_t weighed, size_t context, struct score_tokens **out,
-                                    struct packllm_error *err) {
+                                    size_t weighed, size_t context, bool go_on,
+                                    struct score_tokens **out, struct packllm_error *err) {
     size_t n = s->pack->n;
     struct score_tokens *tokens = alloc_zero(n, sizeof *tokens);
     enum packllm_status status = tokens != NULL ? PACKLLM_OK : fail_memory(err, n * sizeof *tokens);
+    for (size_t i = 0; i < n && status >= 0 && go_on; i++) {
+        tokens[i] = s->told[i];
+        s->told[i] = (struct score_tokens){0};
+    }
     if (status >= 0 && s->mapped.on) {
         status = pack_mapped_read(s, text, size, weighed, context, tokens, err);
     }
@@ -91,8 +101,8 @@ static enum packllm_status read_all(struct packllm_session *s, const char *text,
         struct cover *cover = NULL;
         status = pack_cover(s, i, &cover, err);
         if (status >= 0) {
-            status = score_read_tokens(cover, &s->pack->trees[i], text, size, context, &tokens[i],
-                                       &s->readings[i], err);
+            status = score_read_tokens(cover, &s->pack->trees[i], text, size, context, go_on,
+                                       &tokens[i], &s->readings[i], err);
         }
         if (status >= 0) {
             pack_keep_best(s);
@@ -109,15 +119,23 @@ static enum packllm_status read_all(struct packllm_session *s, const char *text,
 enum packllm_status pack_read_tokens(struct packllm_session *s, const char *text, size_t size,
                                      struct score_weights *w, struct packllm_error *err) {
     struct score_tokens *tokens = NULL;
-    enum packllm_status status = read_all(s, text, size, size, 0, &tokens, err);
+    /* 4 KB a token and member stay, where sessions may be many and begin alike. */
+    bool go_on = s->pack->gate != NULL && !s->mapped.on;
+    enum packllm_status status = read_all(s, text, size, size, 0, go_on, &tokens, err);
     if (status < 0) {
         return status;
     }
     struct score_method method;
     status = pack_method(s, text, size, &method, err);
     if (status >= 0) {
+        member_gate_leave(s->pack->gate); /* as in contexts.c */
         status = score_weigh_tokens(&method, s->pack->n, tokens, tokens[0].rows.n, size, s->lambda,
                                     w, err);
+        member_gate_enter(s->pack->gate);
+    }
+    for (size_t i = 0; i < s->pack->n && go_on; i++) {
+        s->told[i] = tokens[i];
+        tokens[i] = (struct score_tokens){0};
     }
     tokens_free(tokens, s->pack->n);
     return status;
@@ -133,7 +151,7 @@ enum packllm_status pack_score_tokens(struct packllm_session *s, const char *tex
     struct score_weights w = {0};
     atomic_store(&s->cancel, false);
     s->ready = false;
-    enum packllm_status status = read_all(s, text, size, context, context, &tokens, err);
+    enum packllm_status status = read_all(s, text, size, context, context, false, &tokens, err);
     if (status < 0) {
         return status;
     }

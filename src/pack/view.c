@@ -23,6 +23,7 @@ enum packllm_status packllm_pack_view(struct packllm_pack **out_view, struct pac
         return fail_memory(err, sizeof *view);
     }
     view->view = true;
+    (void)pthread_mutex_init(&view->lock, NULL);
     view->gate = pack->gate;
     view->n_contexts = pack->n_contexts;
     view->n_writing = pack->n_writing;

@@ -13,13 +13,13 @@ void score_tokens_done(struct score_tokens *t) {
 struct reader {
     const struct prefix_tree *tree;
     struct score_tokens tokens;
-    double nll;
 };
 
 static enum packllm_status on_token(void *data, size_t index, const struct cover_tokens *row,
                                     int32_t token, size_t end, struct packllm_error *err) {
     struct reader *r = data;
     struct score_tokens *t = &r->tokens;
+    fuse_rows_cut(&t->rows, index);
     if (index != t->rows.n) {
         return fail(err, PACKLLM_E_INTERNAL, PACKLLM_NO_MEMBER, "row %zu came as number %zu", index,
                     t->rows.n);
@@ -34,34 +34,46 @@ static enum packllm_status on_token(void *data, size_t index, const struct cover
         t->room = room;
     }
     t->end[t->rows.n] = end;
-    struct prefix_place place = prefix_root(r->tree);
+    return fuse_rows_add(&t->rows, row->mass, row->block, COVER_BLOCK, r->tree->n + 1, row->end,
+                         r->tree->rank[token], err);
+}
+
+/* What depends on where the text ends. */
+static double end_text(struct reader *r, const struct cover *cover) {
+    struct score_tokens *t = &r->tokens;
     const struct vocab_table *table = r->tree->table;
-    for (uint32_t b = 0; b < vocab_size(table, token); b++) {
-        (void)prefix_step(r->tree, &place, vocab_bytes(table, token)[b]);
+    struct prefix_place place = prefix_root(r->tree);
+    double nll = 0.0;
+    int32_t last;
+    fuse_rows_cut(&t->rows, cover_chain(cover, &last));
+    for (uint32_t b = 0; last >= 0 && b < vocab_size(table, last); b++) {
+        (void)prefix_step(r->tree, &place, vocab_bytes(table, last)[b]);
     }
     t->last_low = place.low;
     t->last_high = place.high;
-    enum packllm_status status = fuse_rows_add(&t->rows, row->mass, row->block, COVER_BLOCK,
-                                               r->tree->n + 1, row->end, r->tree->rank[token], err);
-    if (status >= 0) {
-        r->nll -= (double)t->rows.observed[index];
+    for (size_t i = 0; i < t->rows.n; i++) {
+        nll -= (double)t->rows.observed[i];
     }
-    return status;
+    return nll;
 }
 
 enum packllm_status score_read_tokens(struct cover *cover, const struct prefix_tree *tree,
-                                      const char *text, size_t size, size_t context,
+                                      const char *text, size_t size, size_t context, bool go_on,
                                       struct score_tokens *out, struct score_reading *out_reading,
                                       struct packllm_error *err) {
     struct reader r = {.tree = tree};
+    if (go_on) {
+        r.tokens = *out;
+        *out = (struct score_tokens){0};
+    }
     uint64_t forwards = cover_forwards(cover);
     double start = score_clock(), inside = cover_seconds(cover);
-    enum packllm_status status = cover_read_tokens(cover, text, size, on_token, &r, err);
+    enum packllm_status status = cover_read_tokens(cover, text, size, go_on, on_token, &r, err);
     if (status < 0) {
         score_tokens_done(&r.tokens);
         return status;
     }
-    struct score_reading reading = {.bytes = size, .nll_model = r.nll, .windows = 1};
+    struct score_reading reading = {.bytes = size, .nll_model = end_text(&r, cover), .windows = 1};
     cover_canonical(cover, 0, &reading.whole);
     size_t from = score_tokens_from(&r.tokens, context);
     cover_canonical(cover, from > 0 ? r.tokens.end[from - 1] : 0, &reading.canonical);

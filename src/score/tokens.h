@@ -17,9 +17,10 @@ void score_tokens_done(struct score_tokens *t);
 /* Reads text with the cover; figures of canonical are of the tokens that begin at byte `context` or
  * behind it. reading gets what a reading in bytes has beside its block: its logq
  * stays NULL, nll_model is that of the tokens. Both are written on success only. E_CONTEXT: no
- * windows here. */
+ * windows here. go_on: *out is what the last call with this cover and go_on gave, or zeros, and is kept as
+ * far as it holds; on an error it is done. */
 enum packllm_status score_read_tokens(struct cover *cover, const struct prefix_tree *tree,
-                                      const char *text, size_t size, size_t context,
+                                      const char *text, size_t size, size_t context, bool go_on,
                                       struct score_tokens *out, struct score_reading *out_reading,
                                       struct packllm_error *err);
 /* Positions of tokens that end at or before that byte; the first that begins at or behind it. */

@@ -222,11 +222,13 @@ class Bodies(Served):
         ids = self.server.json("/tokenize", {"prompt": ONCE})["tokens"]
         data = json.dumps({"prompt": ONCE, "max_tokens": 450, "temperature": 1, "ignore_eos": True, "top_k": 0,
                            "model": "stories260K", "logprobs": 20}).encode()
-        with self.server.socket() as first:
+        server = Running("--parallel", "1")
+        self.addCleanup(server.stop)
+        with server.socket() as first:
             first.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
             time.sleep(0.1)
             start = time.time()
-            status, _, got = self.server.ask("/v1/completions", {"prompt": ids, "max_tokens": 2, "stream": True})
+            status, _, got = server.ask("/v1/completions", {"prompt": ids, "max_tokens": 2, "stream": True})
             if time.time() - start < 0.6:
                 self.skipTest("the first request was written too fast for the second to wait")
         self.assertEqual(status, 200)

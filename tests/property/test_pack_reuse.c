@@ -1,0 +1,232 @@
+/* test_pack_reuse.c - sessions that take over what another one evaluated. Goals: whatever the old one
+ * did (a prompt, steps, a chat, a text given token by token, a cancel), the new one gives the bits that
+ * a session opened anew gives, with its own parameters, also in a view of the pack; what is shared is
+ * not evaluated again; on an error the old one is as it was. */
+#define PACKLLM_EXPERIMENTAL
+#include <string.h>
+
+#include "base/rng.h"
+#include "fake.h"
+#include "packllm/packllm.h"
+
+#include "check.h"
+
+enum { CASES = 80, MEMBERS = 2, TEXT = 50, STEPS = 8 };
+
+static struct packllm_error err;
+
+struct world {
+    struct fake *fakes[MEMBERS];
+    struct packllm_pack *pack, *view;
+};
+
+static void world_open(struct world *w, uint64_t seed, uint32_t n_parallel) {
+    static const enum fake_vocabulary kinds[] = {FAKE_BYTES, FAKE_NESTED, FAKE_UTF8, FAKE_TWINS,
+                                                 FAKE_USER};
+    static const char *const names[MEMBERS] = {"a", "b"};
+    static const size_t second[] = {1};
+    struct packllm_own_member own[MEMBERS];
+    struct packllm_params params = packllm_params_default();
+    for (uint64_t i = 0; i < MEMBERS; i++) {
+        struct fake_params p = fake_params_default();
+        p.seed = seed * MEMBERS + i;
+        p.end_bias = -4;
+        p.n_ctx = 400;
+        w->fakes[i] = fake_open(kinds[(seed + i * (seed % 3)) % 5], &p);
+        own[i] = fake_member(w->fakes[i], names[i]);
+    }
+    params.n_parallel = n_parallel;
+    assert_int_equal(packllm_pack_open_own(&w->pack, own, MEMBERS, &params, &err), PACKLLM_OK);
+    assert_int_equal(packllm_pack_view(&w->view, w->pack, second, 1, &err), PACKLLM_OK);
+}
+
+static void world_close(struct world *w) {
+    packllm_pack_close(w->view);
+    packllm_pack_close(w->pack);
+    for (size_t i = 0; i < MEMBERS; i++) {
+        fake_close(w->fakes[i]);
+    }
+}
+
+struct result {
+    enum packllm_status prompt, last;
+    double lambda[MEMBERS], bits[MEMBERS], logprob[STEPS];
+    char text[1024];
+    size_t size, n;
+};
+
+/* What a request is. */
+struct ask {
+    char text[8 * TEXT + 1], more[4 * TEXT + 1];
+    size_t size;
+    bool chat, view, given, cancelled;
+    struct packllm_session_params params;
+};
+
+static void ask_make(struct ask *a, uint64_t *rng, const char *common) {
+    char own[4 * TEXT + 1];
+    *a = (struct ask){.params = packllm_session_params_default()};
+    own[fake_text(rng, own, TEXT, true)] = '\0';
+    a->more[fake_text(rng, a->more, TEXT, true)] = '\0';
+    a->size = (size_t)snprintf(a->text, sizeof a->text, "%s%s", common, own);
+    a->chat = rng_next(rng) % 4 == 0;
+    a->view = rng_next(rng) % 4 == 0;
+    a->given = !a->chat && rng_next(rng) % 6 == 0;
+    a->cancelled = rng_next(rng) % 6 == 0;
+    a->params.sampling.seed = rng_next(rng) % 100;
+    a->params.choose =
+        rng_next(rng) % 3 == 0 && !a->given ? PACKLLM_CHOOSE_BYTES : PACKLLM_CHOOSE_TOKENS;
+    a->params.epsilon = rng_next(rng) % 2 == 0 ? 0.003 : 0.05;
+    a->params.pool = rng_next(rng) % 3 == 0 ? PACKLLM_POOL_LINEAR : PACKLLM_POOL_LOG;
+    a->params.space = rng_next(rng) % 3 == 0 ? PACKLLM_SPACE_BYTES : PACKLLM_SPACE_AUTO;
+}
+
+static enum packllm_status begin(struct packllm_session *s, const struct ask *a) {
+    static const double equal[MEMBERS] = {1, 1};
+    if (a->given) {
+        return packllm_session_begin(s, equal, a->view ? 1 : MEMBERS, &err);
+    }
+    if (a->chat) {
+        const struct packllm_message messages[] = {
+            {"system", a->text}, {"user", a->more}, {"assistant", "ab"}, {"user", a->text}};
+        return packllm_session_chat(s, messages, 4, &err);
+    }
+    return packllm_session_prompt(s, a->text, a->size, &err);
+}
+
+static void run(struct packllm_session *s, const struct ask *a, struct result *r) {
+    struct packllm_weights w;
+    struct packllm_piece piece;
+    *r = (struct result){.prompt = begin(s, a)};
+    r->last = r->prompt;
+    if (r->prompt >= 0 && packllm_session_weights(s, &w) == PACKLLM_OK) {
+        for (size_t i = 0; i < w.n_members; i++) {
+            r->lambda[i] = w.members[i].weight;
+            r->bits[i] = a->given ? 0 : w.members[i].bits_per_byte_model;
+        }
+    }
+    while (r->last >= 0 && r->n < STEPS) {
+        if (a->cancelled && r->n == 3) {
+            packllm_session_cancel(s);
+        }
+        r->last = packllm_session_step(s, &piece, &err);
+        if (r->last != PACKLLM_PIECE) {
+            break;
+        }
+        memcpy(r->text + r->size, piece.text, piece.size);
+        r->size += piece.size;
+        r->logprob[r->n++] = piece.logprob;
+    }
+}
+
+static void test_as_a_new_one(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= CASES; seed++) {
+        struct world w;
+        struct ask a;
+        uint64_t rng = seed;
+        char common[4 * TEXT + 1];
+        world_open(&w, seed, seed % 2 == 0 ? 1 : 2);
+        common[fake_text(&rng, common, TEXT, true)] = '\0';
+        struct packllm_session *kept = NULL;
+        for (size_t k = 0; k < 5; k++) {
+            struct packllm_session *fresh = NULL;
+            struct result want, got;
+            ask_make(&a, &rng, common);
+            struct packllm_pack *pack = a.view ? w.view : w.pack;
+            if (seed % 2 == 0 || kept == NULL) { /* one session at a time has room, or two */
+                struct world other;
+                world_open(&other, seed, 1);
+                assert_int_equal(
+                    packllm_session_open(&fresh, a.view ? other.view : other.pack, &a.params, &err),
+                    PACKLLM_OK);
+                run(fresh, &a, &want);
+                packllm_session_close(fresh);
+                world_close(&other);
+            } else {
+                assert_int_equal(packllm_session_open(&fresh, pack, &a.params, &err), PACKLLM_OK);
+                run(fresh, &a, &want);
+                packllm_session_close(fresh);
+            }
+            CHECK_CASE(seed,
+                       packllm_session_open_from(&kept, pack, &a.params, kept, &err) == PACKLLM_OK,
+                       "%s", err.message);
+            run(kept, &a, &got);
+            CHECK_CASE(seed, want.prompt == got.prompt && want.last == got.last,
+                       "request %zu: %d %d, %d %d", k, want.prompt, got.prompt, want.last,
+                       got.last);
+            CHECK_CASE(seed, want.size == got.size && memcmp(want.text, got.text, got.size) == 0,
+                       "request %zu: another text", k);
+            CHECK_CASE(
+                seed, want.n == got.n && memcmp(want.logprob, got.logprob, sizeof got.logprob) == 0,
+                "request %zu: other log-probabilities", k);
+            CHECK_CASE(seed,
+                       memcmp(want.lambda, got.lambda, sizeof got.lambda) == 0 &&
+                           memcmp(want.bits, got.bits, sizeof got.bits) == 0,
+                       "request %zu: other weights", k);
+        }
+        packllm_session_close(kept);
+        world_close(&w);
+    }
+}
+
+static uint64_t calls(const struct world *w) {
+    return fake_calls(w->fakes[0]) + fake_calls(w->fakes[1]);
+}
+
+static void test_shared_text_costs_nothing(void **state) {
+    (void)state;
+    static const char text[] = "abcabc bca cab abc, abcabc bca cab abc. abcabc bca cab abc";
+    struct packllm_session_params p = packllm_session_params_default();
+    for (int mode = 0; mode < 3; mode++) { /* bytes, chat, tokens */
+        bool chat = mode == 1;
+        p.space = mode == 2 ? PACKLLM_SPACE_TOKENS : PACKLLM_SPACE_BYTES;
+        struct world w;
+        struct packllm_session *s = NULL;
+        struct packllm_piece piece;
+        uint64_t cost[2];
+        world_open(&w, mode == 2 ? 3 : 1, 2); /* 3: members share a vocabulary */
+        for (size_t k = 0; k < 2; k++) {
+            uint64_t before = calls(&w);
+            const struct packllm_message messages[] = {{"system", text},
+                                                       {"user", k == 0 ? "ab" : "ca"}};
+            assert_int_equal(packllm_session_open_from(&s, w.pack, &p, s, &err), PACKLLM_OK);
+            assert_true((chat ? packllm_session_chat(s, messages, 2, &err)
+                              : packllm_session_prompt(s, text, sizeof text - 1, &err)) >= 0);
+            cost[k] = calls(&w) - before;
+            for (int step = 0; step < 4; step++) {
+                assert_true(packllm_session_step(s, &piece, &err) >= 0);
+            }
+        }
+        assert_true(cost[0] > 40);
+        assert_true(cost[1] * 2 < cost[0]);
+        packllm_session_close(s);
+        world_close(&w);
+    }
+}
+
+static void test_an_error_leaves_the_old_one(void **state) {
+    (void)state;
+    struct world w;
+    struct packllm_session *s = NULL, *none = NULL;
+    struct packllm_session_params p = packllm_session_params_default();
+    struct packllm_piece piece;
+    world_open(&w, 1, 1);
+    assert_int_equal(packllm_session_open_from(&s, w.pack, NULL, NULL, &err), PACKLLM_OK);
+    assert_int_equal(packllm_session_prompt(s, "abc", 3, &err), PACKLLM_OK);
+    p.tau = -1;
+    assert_int_equal(packllm_session_open_from(&none, w.pack, &p, s, &err), PACKLLM_E_ARG);
+    assert_null(none);
+    assert_true(packllm_session_step(s, &piece, &err) >= 0);
+    packllm_session_close(s);
+    world_close(&w);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_as_a_new_one),
+        cmocka_unit_test(test_shared_text_costs_nothing),
+        cmocka_unit_test(test_an_error_leaves_the_old_one),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
