@@ -4,7 +4,7 @@
     tools/study.py [--full | --total SECONDS | --budget a=300,e=60] [--work DIR] [--out DIR]
 
 Parts: a language modelling, b multiple choice, c what the prompt tells (from a and b), d packs that
-grow, e ablations, f costs. Each part has a budget of seconds. What was measured is kept in the work
+grow, e ablations, f costs and the independent check. Each part has a budget of seconds. What was measured is kept in the work
 folder: the same command goes on where it was stopped, and a part whose budget is spent is not run
 again; a greater budget goes on with it. What does not fit is written as "not run in this budget".
 
@@ -63,9 +63,10 @@ class Study:
         pieces = [s for key, s in self.spent.items() if key.split("/")[0] == part]
         return max(0.0, self.budget(part) * share - sum(pieces))
 
-    def run(self, part, piece, arguments, seconds):
+    def run(self, part, piece, arguments, seconds, program=None):
         """(ended, stdout, seconds, MiB): stopped by SIGINT when the seconds are over."""
-        command = [str(PROGRAM), *map(str, arguments), "-t", str(self.args.threads)]
+        command = [*(program or [PROGRAM]), *arguments, *([] if program else ["-t", self.args.threads])]
+        command = list(map(str, command))
         started = time.monotonic()
         out, err = self.work / "stdout", self.work / "stderr"
         with open(out, "wb") as o, open(err, "wb") as e:
@@ -135,12 +136,12 @@ class Study:
                         "reading": dict(zip(members, f["reading"])), "forward": dict(zip(members, f["forward"]))})
         return out
 
-    def piece(self, part, key, arguments, seconds):
+    def piece(self, part, key, arguments, seconds, program=None):
         """A command whose JSON is kept; None if it does not fit the seconds."""
         if key not in self.pieces:
             if seconds <= 1:
                 return None
-            ended, out, took, rss = self.run(part, key, [*arguments, "--json"], seconds)
+            ended, out, took, rss = self.run(part, key, [*arguments, "--json"], seconds, program)
             if not ended:
                 return None
             lines = [json.loads(line) for line in out.splitlines()]
@@ -288,7 +289,9 @@ class Study:
 
     def part_f(self):
         shape = [x for n, m in self.members.items() if m for x in ("-m", "%s,name=%s" % (m, n))]
-        return {"bench": self.piece("f", "bench", ["bench", *shape, *self.args.bench], self.left("f"))}
+        check = [sys.executable, "-B", ROOT / "tools" / "independent_check.py"]
+        return {"check": self.piece("f", "check", ["--items", 2 * self.args.check_items, *self.args.check], self.left("f"), check),
+                "bench": self.piece("f", "bench", ["bench", *shape, *self.args.bench], self.left("f"))}
 
 
 def need_packages(work):
@@ -336,6 +339,8 @@ def arguments():
     p.add_argument("--growth-context", type=int, default=400)
     p.add_argument("--growth-scored", type=int, default=800)
     p.add_argument("--bench", type=words, default=[], help="options for packllm bench")
+    p.add_argument("--check", type=words, default=[], help="options for tools/independent_check.py")
+    p.add_argument("--check-items", type=int, default=10, help="its items of either kind")
     p.add_argument("--no-page", action="store_true", help="measure only")
     a = p.parse_args()
     a.budgets = dict(BUDGETS)

@@ -12,7 +12,6 @@ MARKS = "osD^vPX"
 plt.rcParams.update({"svg.hashsalt": "packllm", "svg.fonttype": "path", "font.size": 10, "text.color": INK, "axes.labelcolor": INK,
                      "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False, "axes.spines.right": False,
                      "legend.frameon": False, "axes.grid": True, "grid.color": INK, "grid.alpha": 0.2})
-CHANGE = "change in bits/byte, % (below 0: better)"
 
 
 def save(figure, path):
@@ -29,7 +28,7 @@ def bar(axes, x, y, low, high, vertical, **style):
 
 def methods(path, points):
     """points: method -> (mean, low, high, [a text each])"""
-    order = sorted(points, key=lambda m: -points[m][0])
+    order = sorted((m for m in points if not m.startswith(("member:", "canonical:"))), key=lambda m: -points[m][0])
     figure, axes = plt.subplots(figsize=(7.5, 0.3 * len(order) + 1.2))
     for y, m in enumerate(order):
         mean, low, high, each = points[m]
@@ -39,7 +38,7 @@ def methods(path, points):
     axes.axvline(0, color=INK, linewidth=1)
     axes.set_yticks(range(len(order)), order)
     axes.set_xlabel("change in bits/byte against the best member, % (left of 0: better)")
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     save(figure, path)
 
 

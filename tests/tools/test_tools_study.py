@@ -98,7 +98,7 @@ class Runs(unittest.TestCase):
         arguments = ["--model", "stories=%s" % (models / "stories260K.gguf"), "--model", "xs=%s" % (models / "llama2xs260K.gguf"),
                      *"--texts stories_en,wiki_en --sets copa --windows 2 --context 100 --scored 150 --items 4 --lengths 50,100 --shots 0,1 "
                      "--growth 2,3 --growth-windows 2 --growth-context 60 --growth-scored 60 --filler 60 --threads 1 "
-                     "--bench=--n-gen,4,--n-prompt,32,--n-depth,20,--repeat,1".split(),
+                     "--check-items 1 --bench=--n-gen,4,--n-prompt,32,--n-depth,20,--repeat,1".split(),
                      "--total", total, "--work", self.folder / "work", "--out", self.folder / "out", *more]
         done = subprocess.run([sys.executable, "-B", SOURCE / "tools" / "study.py", *map(str, arguments)], capture_output=True, timeout=500,
                               env=dict(os.environ, PACKLLM_SHARED=str(SHARED)))
@@ -112,7 +112,7 @@ class Runs(unittest.TestCase):
         self.assertEqual(plots, [])
         page, tables, plots = self.study(2000)
         self.assertNotIn("nan", page)
-        for name in ("lm", "lm-texts", "lm-pairs", "spaces", "choice", "prompt-choice", "growth", "settings", "length", "context", "cost", "bench"):
+        for name in ("lm", "lm-texts", "lm-pairs", "spaces", "choice", "prompt-choice", "growth", "settings", "length", "context", "cost", "bench", "check"):
             rows = list(csv.reader(tables[name + ".csv"].splitlines()))
             self.assertEqual(len({len(r) for r in rows}), 1, name)
             self.assertGreater(len(rows), 1, name)
