@@ -56,7 +56,7 @@ class Study:
     # ---- running ----
 
     def budget(self, part):
-        return self.args.budgets.get(part, 0)
+        return self.args.budgets[part] if part in self.args.parts else 0
 
     def left(self, part, share=1.0):
         """Seconds left of a part, or of a share of it."""
@@ -368,10 +368,8 @@ def main():
     need_packages(args.work)
     study = Study(args)
     for part in "abdef":
-        print("part %s: budget %s, spent %.0f s" % (part, "none" if args.full else "%.0f s" % study.budget(part),
-                                                    study.budget(part) - study.left(part)), flush=True)
-        if part not in args.parts:
-            args.budgets[part] = 0
+        spent = sum(s for key, s in study.spent.items() if key.split("/")[0] == part)
+        print("part %s: budget %s, spent %.0f s" % (part, "none" if args.full else "%.0f s" % args.budgets[part], spent), flush=True)
     results = {part: getattr(study, "part_" + part)() for part in "abdef"}
     if not args.no_page:
         import study_page

@@ -7,41 +7,10 @@ import os
 import statistics
 
 import study_plots as plots
+from study_data import BITS, bits, by_set, by_text, gold, marks, series, total
 from study_stats import auc, change, correlation, difference, share, wilson
 
-BITS = 1 / math.log(2)
 NOT_RUN = "*not run in this budget*"
-
-
-def by_text(records):
-    """{text: [records in the order of the text]}"""
-    texts = {}
-    for r in records:
-        texts.setdefault(r["id"].split(":")[0], []).append(r)
-    for windows in texts.values():
-        windows.sort(key=lambda r: int(r["id"].split(":")[1].split("/")[0]))
-    return texts
-
-
-def bits(record, method):
-    return record["nats"][method][0] * BITS / record["bytes"][0]
-
-
-def series(texts, method):
-    """Bits/byte a window, a list a text. 'oracle': the best of the grid with hindsight, for each window;
-    'best …': the member with the fewest bits/byte on the text, with hindsight."""
-    out = []
-    for windows in texts.values():
-        if method == "oracle":
-            out.append([min(bits(r, m) for m in r["nats"] if m.startswith("fixed:")) for r in windows])
-        elif method.startswith("best "):
-            kind = method.split()[1] + ":"
-            names = [m for m in windows[0]["nats"] if m.startswith(kind)]
-            rows = [[bits(r, m) for r in windows] for m in names]
-            out.append(min(rows, key=statistics.fmean))
-        else:
-            out.append([bits(r, method) for r in windows])
-    return out
 
 
 def signed(value, digits=2):
@@ -56,10 +25,6 @@ def verdict(low, high):
     if math.isnan(low):
         return "one window only, no interval"
     return "better" if high < 0 else "worse" if low > 0 else "not told apart"
-
-
-def total(values):
-    return statistics.fmean(statistics.fmean(v) for v in values)
 
 
 class Page:
@@ -146,26 +111,6 @@ def spaces(page, got, texts):
     page.table("spaces", ["space", "bits/byte", "% against the best member", "95 % interval"], rows)
     page.found.append("**Spaces** (%d windows): against the best member " % len(common) +
                       ", ".join("%s %s %%" % (r[0], r[2]) for r in rows) + ".")
-
-
-def marks(records, method, normed=False):
-    """Right or not, a question; the loss that counts is the sum or, normed, per byte."""
-    out = []
-    for r in records:
-        loss = [x / (b if normed else 1) for x, b in zip(r["nats"][method], r["bytes"])]
-        out.append(loss.index(min(loss)) == r["gold"])
-    return out
-
-
-def gold(records, method):
-    return [r["nats"][method][r["gold"]] for r in records]
-
-
-def by_set(records):
-    sets = {}
-    for r in records:
-        sets.setdefault(r["set"], []).append(r)
-    return sets
 
 
 def part_b(page, got):
@@ -474,7 +419,8 @@ def write(study, results):
     for key, seconds in study.spent.items():
         spent[key.split("/")[0]] = spent.get(key.split("/")[0], 0) + seconds
     limits = {"a": "texts", "b": "questions", "d": "packs that grow", "e": "ablations", "f": "costs"}
-    page.table("budget", ["part", "seconds spent"], [[k + " " + v, "%.0f" % spent.get(k, 0)] for k, v in limits.items()])
+    page.table("budget", ["part", "budget, s", "spent, s"], [[k + " " + v, "none" if a.full else "%.0f" % a.budgets[k], "%.0f" % spent.get(k, 0)]
+                                                            for k, v in limits.items()])
     for part, piece, why in study.failures:
         page.say("- failed: part %s, %s: %s" % (part, piece, why))
     page.lines += body
