@@ -103,8 +103,7 @@ class Study:
         for name, model in members.items():
             shape += ["-m", "%s,name=%s" % (model, name)] if model else []
         arguments = ["eval", *files, *shape, "--methods", ",".join(methods), *extra]
-        digest = hashlib.sha256(json.dumps([str(a) for a in arguments]).encode()).hexdigest()[:8]
-        results = self.work / ("%s-%s-%s.db" % (part, piece.replace("/", "_"), digest))
+        results = self.work / ("%s-%s-%s.db" % (part, piece, self.digest(files, arguments[1 + len(files):])))
         done = results.with_suffix(".done")
         if not done.exists() and seconds > 1:
             print("part %s, %s: %.0f s" % (part, piece, seconds), flush=True)
@@ -112,6 +111,14 @@ class Study:
             if ended:
                 done.write_text("%.0f\n" % rss)
         return self.records(results, methods, list(members))
+
+    @staticmethod
+    def digest(files, options):
+        """Of all that the figures depend on but the models: another command keeps its figures elsewhere."""
+        whole = hashlib.sha256(json.dumps([str(o) for o in options]).encode())
+        for file in files:
+            whole.update(pathlib.Path(file).read_bytes())
+        return whole.hexdigest()[:8]
 
     @staticmethod
     def records(results, methods, members):
@@ -136,12 +143,13 @@ class Study:
                         "reading": dict(zip(members, f["reading"])), "forward": dict(zip(members, f["forward"]))})
         return out
 
-    def piece(self, part, key, arguments, seconds, program=None):
-        """A command whose JSON is kept; None if it does not fit the seconds."""
+    def piece(self, part, key, arguments, seconds, files=(), program=None):
+        """A command, files behind it, whose JSON is kept; None if it does not fit the seconds."""
+        key += "#" + self.digest(files, arguments)
         if key not in self.pieces:
             if seconds <= 1:
                 return None
-            ended, out, took, rss = self.run(part, key, [*arguments, "--json"], seconds, program)
+            ended, out, took, rss = self.run(part, key, [*arguments, *files, "--json"], seconds, program)
             if not ended:
                 return None
             lines = [json.loads(line) for line in out.splitlines()]
@@ -209,8 +217,8 @@ class Study:
                 whole = self.work / "window.txt"
                 whole.write_bytes((context + " " + text).encode())
                 shape = [x for n, m in self.members.items() if m for x in ("-m", "%s,name=%s" % (m, n))]
-                got = self.piece("a", "%s/%s" % (space, name), ["score", "-f", whole, "--context-bytes",
-                                 len(context.encode()), "--space", "tokens", *options, *shape], self.left("a"))
+                got = self.piece("a", "%s/%s" % (space, name), ["score", "--context-bytes", len(context.encode()), "--space", "tokens",
+                                                                     *options, *shape, "-f"], self.left("a"), [whole])
                 if got:
                     spaces.setdefault(space, {})[name] = got["result"][0]["bits_per_byte"]
         return {"methods": methods, "records": records, "spaces": spaces}
@@ -290,7 +298,7 @@ class Study:
     def part_f(self):
         shape = [x for n, m in self.members.items() if m for x in ("-m", "%s,name=%s" % (m, n))]
         check = [sys.executable, "-B", ROOT / "tools" / "independent_check.py"]
-        return {"check": self.piece("f", "check", ["--items", 2 * self.args.check_items, *self.args.check], self.left("f"), check),
+        return {"check": self.piece("f", "check", ["--items", 2 * self.args.check_items, *self.args.check], self.left("f"), program=check),
                 "bench": self.piece("f", "bench", ["bench", *shape, *self.args.bench], self.left("f"))}
 
 

@@ -23,7 +23,7 @@ def interval(low, high, digits=2):
 
 def verdict(low, high):
     if math.isnan(low):
-        return "one window only, no interval"
+        return "too few windows for an interval"
     return "better" if high < 0 else "worse" if low > 0 else "not told apart"
 
 
@@ -57,7 +57,7 @@ def part_a(page, study, got):
     a, n = study.args, sum(map(len, texts.values()))
     page.say("%d windows of %d texts (%s), %d bytes of prompt, the next %d scored, in bytes. Change in bits/byte against the best "
              "single member (canonical tokens, chosen with hindsight for each text); mean over the texts, 95 %% interval of the "
-             "paired block bootstrap over windows, within the texts. Below 0 is better. `oracle`: for each window the best λ of a "
+             "paired block bootstrap over windows. Below 0 is better. `oracle`: for each window the best λ of a "
              "grid of 0.1 with hindsight." % (n, len(texts), ", ".join("%s %d" % (t, len(w)) for t, w in texts.items()), a.context, a.scored))
     best, through = series(texts, "best canonical"), series(texts, "best member")
     methods = [m for m in got["methods"] if "@" not in m and not m.startswith("fixed:")] + (["oracle"] if any(
@@ -409,8 +409,8 @@ def write(study, results):
              "the prompt's perplexity pick the right members, does fusion beat the best member and the baselines, and where does it not?", "",
              "Pack: %s." % " and ".join("`%s`" % m for m in study.members), "", "## What was found", "")
     page.say(*("- " + line for line in page.found or [NOT_RUN]), "")
-    page.say("Every interval is of windows or questions drawn anew from the same texts and sets; it says nothing about other texts or models. With few windows a text the "
-             "bootstrap's intervals are too narrow. Figures of a small budget are for a first look.", "",
+    page.say("Every interval is of windows or questions drawn anew from the same texts and sets; it says nothing about other texts or models. Where a text has one "
+             "window, texts were drawn instead. Few windows make rough intervals: figures of a small budget are for a first look.", "",
              "## How it was measured", "",
              "Members are read once, every method reads the same rows (`packllm eval --methods …`); token spaces by `packllm score`. A text is cut at %d evenly spaced places, "
              "visited in an order that keeps any beginning evenly spread, until the part's seconds were over. %d thread(s). Machine: %s, with other work on it at times: "
@@ -424,7 +424,7 @@ def write(study, results):
     for part, piece, why in study.failures:
         page.say("- failed: part %s, %s: %s" % (part, piece, why))
     page.lines += body
-    text = "\n".join(page.lines)
+    text = "\n".join("\n%s\n" % line if line.startswith("#") else line for line in page.lines)
     while "\n\n\n" in text:
         text = text.replace("\n\n\n", "\n\n")
     (page.out / "README.md").write_text(text.rstrip() + "\n", encoding="utf-8")

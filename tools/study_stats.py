@@ -31,17 +31,24 @@ def change(ours, theirs, rounds=ROUNDS, seed=SEED):
     """Relative change of the mean of ours against theirs, in per cent, and its interval.
 
     ours, theirs: a list of values a group, paired. The mean over groups of each group's relative change.
-    The interval is of windows drawn anew within the same texts: it says nothing about other texts. A
-    group of one window cannot say how much it varies; if no group can, the interval is (nan, nan)."""
+    The interval is of windows drawn anew within the same texts, and says nothing about other texts. Where a
+    text has one window alone, texts are drawn instead of windows, from three on; else it is (nan, nan).
+    The spread of n drawn ones is short by n/(n-1): they are moved away from the point by its root."""
     rng = np.random.default_rng(seed)
-    points, drawn = [], []
-    for a, b in zip(ours, theirs):
-        a, b = np.asarray(a, float), np.asarray(b, float)
-        points.append(a.mean() / b.mean() - 1)
-        at = draw(rng, len(a), rounds, block_length(len(a)))
-        drawn.append(a[at].mean(1) / b[at].mean(1) - 1)
-    sure = bounds(np.mean(drawn, 0) * 100) if max(map(len, ours)) > 1 else (math.nan, math.nan)
-    return float(np.mean(points) * 100), *sure
+    pairs = [(np.asarray(a, float), np.asarray(b, float)) for a, b in zip(ours, theirs)]
+    points = np.array([a.mean() / b.mean() - 1 for a, b in pairs])
+    if min(len(a) for a, _ in pairs) > 1:
+        off = 0
+        for (a, b), point in zip(pairs, points):
+            at = draw(rng, len(a), rounds, block_length(len(a)))
+            off = off + (a[at].mean(1) / b[at].mean(1) - 1 - point) * math.sqrt(len(a) / (len(a) - 1))
+        off = off / len(pairs)
+    elif len(pairs) >= 3:
+        n = len(pairs)
+        off = (points[draw(rng, n, rounds, 1)].mean(1) - points.mean()) * math.sqrt(n / (n - 1))
+    else:
+        return float(points.mean() * 100), math.nan, math.nan
+    return float(points.mean() * 100), *bounds(100 * (points.mean() + off))
 
 
 def share(right):

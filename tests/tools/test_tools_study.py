@@ -40,6 +40,8 @@ class Statistics(unittest.TestCase):
     def test_change(self):
         base = [[1.0, 2.0, 3.0], [4.0, 1.0]]
         self.assertEqual(stats.change(base, base), (0.0, 0.0, 0.0))
+        single = stats.change([[1.1], [1.0], [1.3]], [[1.0], [1.0], [1.0]])  # texts are drawn
+        self.assertTrue(single[1] < single[0] < single[2])
         for got in stats.change([[0.9 * x for x in b] for b in base], base):  # the same everywhere: no spread
             self.assertAlmostEqual(got, -10)
         point, low, high = stats.change([[1.0, 2.2, 3.0], [4.1, 1.0]], base)
@@ -63,6 +65,15 @@ class Statistics(unittest.TestCase):
             _, low, high = stats.change([base + rng.normal(0, 0.1, 40)], [base], rounds=300, seed=k)
             inside += low <= 0 <= high
         self.assertTrue(172 <= inside <= 199, inside)
+
+    def test_few_windows(self):
+        """Six texts of two windows: the interval still covers the truth at least four times of five."""
+        rng, inside = np.random.default_rng(5), 0
+        for k in range(200):
+            base = rng.uniform(1, 2, (6, 2))
+            _, low, high = stats.change(list(base * np.exp(rng.normal(0, 0.05, (6, 2)))), list(base), rounds=300, seed=k)
+            inside += low <= 0.125 <= high  # exp(0.05^2 / 2)
+        self.assertGreaterEqual(inside, 160)
 
     def test_shares(self):
         self.assertEqual(stats.share([1, 1, 1, 0]), (75.0, 25.0))
