@@ -18,7 +18,7 @@ def signed(value, digits=2):
 
 
 def interval(low, high, digits=2):
-    return "–" if math.isnan(low) else "[%s, %s]" % (signed(low, digits), signed(high, digits))
+    return "(no interval)" if math.isnan(low) else "[%s, %s]" % (signed(low, digits), signed(high, digits))
 
 
 def verdict(low, high):
@@ -109,7 +109,7 @@ def spaces(page, got, texts):
     page.say("`exact` λ in each, on the %d windows that all of them read (%s). Token spaces: the reference's tokens, by vocabulary "
              "map and by what the foreign member reads; mined+translated is the paper's." % (len(common), ", ".join(common)))
     page.table("spaces", ["space", "bits/byte", "% against the best member", "95 % interval"], rows)
-    page.found.append("**Spaces** (%d windows): against the best member " % len(common) +
+    page.found.append("**Spaces** (%d window(s)): against the best member " % len(common) +
                       ", ".join("%s %s %%" % (r[0], r[2]) for r in rows) + ".")
 
 
@@ -140,15 +140,17 @@ def part_b(page, got):
     plots.accuracy(page.out / "choice.svg", points, n)
     page.plot("choice", "Accuracy by method")
     pairs = []
-    for m in ("uniform", "top1", "sim", "greedy", "uniform:whole"):
+    for m in ("uniform", "top1", "sim", "greedy", "uniform:whole", best):
         d = [100 * x for x in difference([marks(r, "exact") for r in sets.values()], [marks(r, m) for r in sets.values()])]
         g = difference([gold(r, "exact") for r in sets.values()], [gold(r, m) for r in sets.values()])
         pairs.append(["`%s`" % m, signed(d[0], 1), interval(d[1], d[2], 1), signed(g[0], 3), interval(g[1], g[2], 3)])
     page.say("`exact` minus another, paired:")
     page.table("choice-pairs", ["against", "points", "95 % interval", "gold nats", "95 % interval "], pairs)
+    page.say("[+0.0, +0.0] of points: the two gave no question another mark.")
     page.found.append("**Multiple choice** (%d questions, %d sets): `exact` %.1f ± %.1f %%, `uniform` %.1f, `top1` %.1f, best member with hindsight "
-                      "%.1f ± %.1f (`%s`); exact − uniform %s points %s." % (n, len(sets), *points["exact"], points["uniform"][0], points["top1"][0],
-                                                                          *points[best], best, pairs[0][1], pairs[0][2]))
+                      "%.1f ± %.1f (`%s`); exact − uniform %s points %s. The right option's loss: "
+                      "`exact` minus the best member %s nats %s." % (n, len(sets), *points["exact"], points["uniform"][0], points["top1"][0],
+                                                                          *points[best], best, pairs[0][1], pairs[0][2], pairs[-1][3], pairs[-1][4]))
 
 
 def part_c(page, a, b):
@@ -240,21 +242,23 @@ def part_d(page, study, got):
             rows.append([k, "`%s`" % m, "%.4f" % total(values), signed(d[0]), interval(*d[1:]), signed(e[0]), interval(*e[1:])])
     page.table("growth", ["members", "method", "bits/byte", "% against the first member", "95 % interval", "% against the pack's best member",
                           "95 % interval "], rows)
-    each = []
-    for t in texts[largest]:
-        one = {t: texts[largest][t]}
+    each, alone = [], by_text(got[largest]["records"])  # of the largest pack also what smaller ones did not get to
+    for t in alone:
+        one = {t: alone[t]}
         best = series(one, "best member")
         each.append([t, "%.4f" % total(series(one, first)), "%.4f" % total(best), *(signed(change(series(one, m), best)[0]) for m in (
             "exact", "exact@0", "sim", "uniform", "top1"))])
-    page.say("The pack of %d, by text: bits/byte of the first member and of the best with hindsight, and the change of each method against the latter (%%):" % largest)
+    page.say("The pack of %d, by text (%s windows): bits/byte of the first member and of the best with hindsight, and the change of each method against the latter (%%):"
+             % (largest, ", ".join("%s %d" % (t, len(w)) for t, w in alone.items())))
     page.table("growth-texts", ["text", "first member", "best member", "`exact`", "`exact@0`", "`sim`", "`uniform`", "`top1`"], each)
     plots.growth(page.out / "growth.svg", lines)
     page.plot("growth", "Bits per byte as members join")
-    pack = {m: change(series(texts[largest], m), base) for m in ("exact", "uniform")}
-    apart = change(series(texts[largest], "exact"), series(texts[largest], "best member"))
-    page.found.append("**Newcomers** (%d windows, pack of %d with LoRA experts): `exact` %s %% against the first member, `uniform` %s %%; `exact` against the best "
-                      "expert chosen with hindsight %s %% %s." % (len(common), largest, signed(pack["exact"][0]), signed(pack["uniform"][0]), signed(apart[0]),
-                                                                interval(*apart[1:])))
+    pack = {m: change(series(alone, m), series(alone, first)) for m in ("exact", "uniform")}
+    apart = {m: change(series(alone, m), series(alone, "best member")) for m in ("exact", "sim", "uniform")}
+    page.found.append("**Newcomers** (%d window(s), pack of %d): `exact` %s %% against the first member alone, `uniform` %s %%. Against the best single member "
+                      "chosen with hindsight: `exact` %s %% %s, `sim` %s %%, `uniform` %s %%." % (
+                          sum(map(len, alone.values())), largest, signed(pack["exact"][0]), signed(pack["uniform"][0]), signed(apart["exact"][0]),
+                          interval(*apart["exact"][1:]), signed(apart["sim"][0]), signed(apart["uniform"][0])))
     if missing:
         page.say("Packs of %s: %s." % (", ".join(map(str, missing)), NOT_RUN))
     page.say("Packs of more than a hundred: " + NOT_RUN + " (`tests/bench/crowd_pack.py` writes one).")
