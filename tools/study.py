@@ -42,6 +42,8 @@ LENGTHS = [50, 100, 200, 400, 800, 1600, 4096]
 
 
 class Study:
+    SPACES = SPACES
+
     def __init__(self, args):
         self.args = args
         self.work = args.work

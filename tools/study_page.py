@@ -310,12 +310,12 @@ def part_e(page, study, got, a):
         page.say(NOT_RUN)
     page.say("### An irrelevant context before the question, and demonstrations", "")
     rows = []
-    plain = by_set(got.get("plain", []))
+    pairs = [by_set(got.get(what, [])) for what in ("plain", "irrelevant")]
     for what in ["plain", "irrelevant", *("shots%d" % n for n in study.args.shots)]:
         for name, records in by_set(got.get(what, [])).items():
-            if what == "irrelevant":  # the same questions in both
-                ids = {r["id"] for r in plain.get(name, [])}
-                records = [r for r in records if r["id"] in ids]
+            if what in ("plain", "irrelevant"):  # the same questions in both
+                both = set.intersection(*({r["id"] for r in p.get(name, [])} for p in pairs))
+                records = [r for r in records if r["id"] in both]
             if records:
                 first = next(iter(records[0]["weights"]["exact"]))
                 rows.append([{"plain": "plain", "irrelevant": "behind French text"}.get(what, what.replace("shots", "demonstrations: ")), name, len(records),
@@ -330,7 +330,7 @@ def part_e(page, study, got, a):
     page.say("Pools (`exact` and `exact:linear`, `uniform` and `uniform:linear`) and spaces stand in part a.", "")
 
 
-def part_f(page, a, got):
+def part_f(page, study, a, got):
     page.say("## f. Costs", "")
     records = a["records"]
     if records:
@@ -345,6 +345,9 @@ def part_f(page, a, got):
         page.table("cost", ["method", "ms a window, weighing and fusing", "% of the reading"], rows)
     else:
         page.say("Weighing and fusing: " + NOT_RUN)
+    memory = [p["mib"] for p in study.pieces.values() if p["key"].split("/")[0] in study.SPACES]
+    if memory:
+        page.say("Memory of `packllm score --space tokens` with this pack: at most %.0f MiB." % max(memory), "")
     bench = got["bench"]
     if bench:
         page.say("`packllm bench` (%.0f MiB at most in memory). Overhead: the pack's time per byte over the sum of the members', less one; glue: its share outside libllama." % bench["mib"])
@@ -405,7 +408,7 @@ def write(study, results):
     part_c(page, results["a"], results["b"])
     part_d(page, study, results["d"])
     part_e(page, study, results["e"], results["a"])
-    part_f(page, results["a"], results["f"])
+    part_f(page, study, results["a"], results["f"])
     independent(page, results["f"])
     body, page.lines = page.lines, []
     page.say("# The study", "",
