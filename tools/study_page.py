@@ -248,7 +248,7 @@ def part_d(page, study, got):
         best = series(one, "best member")
         each.append([t, "%.4f" % total(series(one, first)), "%.4f" % total(best), *(signed(change(series(one, m), best)[0]) for m in (
             "exact", "exact@0", "sim", "uniform", "top1"))])
-    page.say("The pack of %d, by text (%s windows): bits/byte of the first member and of the best with hindsight, and the change of each method against the latter (%%):"
+    page.say("The pack of %d, by text (windows: %s): bits/byte of the first member and of the best with hindsight, and the change of each method against the latter (%%):"
              % (largest, ", ".join("%s %d" % (t, len(w)) for t, w in alone.items())))
     page.table("growth-texts", ["text", "first member", "best member", "`exact`", "`exact@0`", "`sim`", "`uniform`", "`top1`"], each)
     plots.growth(page.out / "growth.svg", lines)
@@ -303,6 +303,9 @@ def part_e(page, study, got, a):
                 rows.append([k, "`%s`" % m, "%.4f" % total(series(some, m)), signed(d[0]), interval(*d[1:])])
         page.say("The same %d bytes (%d places: %s) behind prompts of different length, against the best member at that length." % (
             study.args.scored // 2, len(common), ", ".join(sorted(common))))
+        missing = [str(k) for k in study.args.lengths if k not in asked]
+        if missing:
+            page.say("Prompts of %s bytes: %s." % (", ".join(missing), NOT_RUN))
         page.table("length", ["bytes of prompt", "method", "bits/byte", "% against the best member", "95 % interval"], rows)
         plots.length(page.out / "length.svg", lines)
         page.plot("length", "Change in bits per byte by length of the prompt")
@@ -322,6 +325,11 @@ def part_e(page, study, got, a):
                              "%.2f" % statistics.fmean(r["weights"]["exact"][first] for r in records),
                              *("%.0f ± %.0f (%.2f)" % (*share(marks(records, m)), statistics.fmean(gold(records, m))) for m in (
                                  "exact", "sim", "uniform", "top1"))])
+    moved = {row[0]: row for row in rows if row[1] == study.args.sets[0]}
+    if "plain" in moved and "behind French text" in moved:
+        a, b = moved["plain"], moved["behind French text"]
+        page.found.append("**Irrelevant text** before a question (%d of %s): the mean exact weight of `%s` goes from %s to %s; `exact` answers %d right instead of %d." % (
+            a[2], a[1], next(iter(study.members)), a[3], b[3], *(round(float(x[4].split(" ")[0]) * x[2] / 100) for x in (b, a))))
     if rows:
         page.say("Accuracy ± one standard error, in brackets the mean loss of the right option in nats. λ: the mean exact weight of the first member.")
         page.table("context", ["context", "set", "questions", "λ", "`exact`", "`sim`", "`uniform`", "`top1`"], rows)
