@@ -11,6 +11,11 @@ install(DIRECTORY include/packllm DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_
 if(TARGET packllm_cli)
   install(TARGETS packllm_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
+# The unit and an example of its settings. lib/systemd/system wherever libraries are: systemd looks there.
+if(TARGET packllm_cli)
+  install(FILES packaging/packllm.service DESTINATION lib/systemd/system)
+  install(FILES packaging/serve.ini DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/packllm/examples)
+endif()
 file(GLOB _man CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/docs/man/*.1)
 install(FILES ${_man} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 

@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "common/args.h"
 #include "common/json.h"
+#include "common/packfile.h"
 #include "common/spec.h"
 #include "common/tty.h"
 #include "options.h"
@@ -43,6 +44,19 @@ int ui_status(struct cli *cli, enum packllm_status status, const struct packllm_
 /* Several lines, each a ui_line. */
 void ui_lines(struct cli *cli, enum ui_level level, const struct buf *text);
 
+/* ---- config.c: settings from a file, for commands with --config ---- */
+
+struct config {
+    const char *path; /* NULL: none */
+    struct packfile_config file;
+    struct args_setting *settings; /* [n] */
+    size_t n;
+};
+/* EXIT_FINE, or the exit code after saying why; config_done in any case, once args is done with. */
+int config_read(struct cli *cli, const struct args_table *table, const struct args_command *command,
+                int argc, char **argv, struct config *out);
+void config_done(struct config *config);
+
 /* ---- output.c: stdout, and files that are whole or not there ---- */
 
 /* Writes and flushes. EXIT_FINE, or the exit code after saying why (a closed pipe is left in
@@ -67,7 +81,8 @@ void stop_install(void);
 void stop_session(struct packllm_session *session); /* the one to cancel; NULL: none */
 bool stop_asked(void);
 bool stop_forgive(void); /* it was Ctrl-C: as if it had not come, and the next one counts again */
-int stop_exit(void);     /* 130 or 143 */
+void stop_wait(int descriptor); /* until there is something to read, or a stop is asked for */
+int stop_exit(void);            /* 130 or 143 */
 
 /* ---- input.c ---- */
 
@@ -88,7 +103,8 @@ struct work {
     double *fixed; /* [n] for --weights fixed:…, else NULL */
     struct packllm_params params;
     struct packllm_session_params session_params;
-    struct buf constraint; /* the grammar or the schema that session_params points at */
+    struct packllm_bias *bias; /* that session_params points at */
+    struct buf constraint;     /* the grammar or the schema that session_params points at */
     struct packllm_pack *pack;
     struct packllm_session *session;
     struct packllm_error err;
@@ -106,6 +122,11 @@ int work_session(struct work *work); /* closes the session, opens another with s
 void work_done(struct work *work);
 /* weights.c: --weights and --pool into session_params; the specs are read. */
 int work_weigher(struct work *work);
+/* logprobs.c: --logit-bias and --logprobs into session_params. */
+int work_bias(struct work *work);
+/* The piece of the last step and the likeliest tokens in its place, tokens of that member. */
+void logprobs_json(struct json *json, const struct work *work, size_t display,
+                   const struct packllm_piece *piece);
 /* The members of --weights dexperts:…, once their names are known. */
 int work_experts(struct work *work);
 /* members.c: a member's name or its number from 0; option is what an error names. */

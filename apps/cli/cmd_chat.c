@@ -79,10 +79,11 @@ static int next_line(struct chat *chat, struct buf *out, bool *got) {
             *got = false;
             return EXIT_FINE;
         }
-        ssize_t n = read(STDIN_FILENO, chunk, sizeof chunk);
+        stop_wait(STDIN_FILENO);
         if (stop_asked()) {
             return stop_exit();
         }
+        ssize_t n = read(STDIN_FILENO, chunk, sizeof chunk);
         if (n < 0 && errno != EINTR) {
             return ui_fail(cli, EXIT_WORK, "cannot read standard input: %s", strerror(errno));
         }

@@ -11,6 +11,9 @@ struct run {
     struct buf text; /* what was written */
     struct buf why;  /* --why: a JSON array, or lines of a table */
     struct json why_json;
+    struct buf logprobs; /* --logprobs: a JSON array */
+    struct json logprobs_json;
+    size_t display;
     bool stream, safe; /* text goes out piece by piece; to a terminal: without control characters */
     bool json;
     struct packllm_weights weights;
@@ -176,6 +179,9 @@ static int write_on(struct run *run) {
         if (why) {
             add_why(run, &piece);
         }
+        if (work->session_params.n_top > 0 && piece.token >= 0) {
+            logprobs_json(&run->logprobs_json, work, run->display, &piece);
+        }
     }
 }
 
@@ -243,6 +249,12 @@ static int print_json(struct run *run) {
         json_raw(&json, run->why.data, run->why.size);
         out.failed = out.failed || run->why.failed;
     }
+    if (work->session_params.n_top > 0) {
+        json_end_array(&run->logprobs_json);
+        json_key(&json, "logprobs");
+        json_raw(&json, run->logprobs.data, run->logprobs.size);
+        out.failed = out.failed || run->logprobs.failed;
+    }
     json_end_object(&json);
     int code = output_json(work->cli, &out);
     buf_done(&out);
@@ -261,6 +273,14 @@ static int go(struct run *run) {
         json_begin_array(&run->why_json);
     } else if (why) {
         run_why_head(&run->why, &run->weights);
+    }
+    if (run->work->session_params.n_top > 0) {
+        struct packllm_stats stats;
+        run->display = packllm_session_stats(run->work->session, &stats, NULL) >= 0
+                           ? (size_t)stats.display
+                           : 0;
+        json_init(&run->logprobs_json, &run->logprobs);
+        json_begin_array(&run->logprobs_json);
     }
     if (opt_set(&cli->args, OPT_ECHO)) {
         code = emit(run, run->prompt->data, run->prompt->size);
@@ -293,9 +313,11 @@ int cmd_run(struct cli *cli) {
                           .safe = isatty(STDOUT_FILENO) == 1};
         buf_init(&run.text, RESULT_CEILING);
         buf_init(&run.why, RESULT_CEILING);
+        buf_init(&run.logprobs, RESULT_CEILING);
         code = go(&run);
         buf_done(&run.text);
         buf_done(&run.why);
+        buf_done(&run.logprobs);
     }
     work_done(&work);
     buf_done(&prompt);

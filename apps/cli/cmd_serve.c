@@ -1,11 +1,17 @@
 /* cmd_serve.c - `packllm serve`: options to the server's configuration, then it runs. */
+#include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "server/serve.h"
 
 enum { KEY_ROOM = 4096 };
+
+extern char **environ;
 
 static int read_key(struct cli *cli, char *room, const char **out_key) {
     const struct args *args = &cli->args;
@@ -31,6 +37,26 @@ static int read_key(struct cli *cli, char *room, const char **out_key) {
     return EXIT_FINE;
 }
 
+/* A browser that a desktop has, else a line that says where the page is. The shell leaves at once, so
+ * nothing of the browser's is ours to wait for. */
+static void open_page(struct cli *cli, const char *host, int port) {
+    char url[400], line[512], command[] = "xdg-open \"$1\" >/dev/null 2>&1 &", shell[] = "sh",
+                              flag[] = "-c";
+    bool any = strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
+    bool v6 = !any && strchr(host, ':') != NULL;
+    (void)snprintf(url, sizeof url, "http://%s%.256s%s:%d/", v6 ? "[" : "",
+                   any ? "localhost" : host, v6 ? "]" : "", port);
+    char *argv[] = {shell, flag, command, shell, url, NULL};
+    const char *x = getenv("DISPLAY"), *wayland = getenv("WAYLAND_DISPLAY");
+    bool desktop = (x != NULL && *x != '\0') || (wayland != NULL && *wayland != '\0');
+    pid_t pid = 0;
+    if (desktop && posix_spawnp(&pid, "sh", NULL, NULL, argv, environ) == 0) {
+        (void)waitpid(pid, NULL, 0);
+    }
+    (void)snprintf(line, sizeof line, "the page: %s", url);
+    ui_line(cli, UI_INFO, line);
+}
+
 static int run(struct cli *cli, struct serve *serve) {
     struct work work;
     bool go = false;
@@ -46,6 +72,9 @@ static int run(struct cli *cli, struct serve *serve) {
             code = ui_fail(cli, EXIT_WORK, "%s", error);
         } else {
             ui_line(cli, UI_INFO, "ready");
+            if (opt_set(&cli->args, OPT_OPEN)) {
+                open_page(cli, opt_text(&cli->args, OPT_HOST), serve_port(serve));
+            }
             serve_run(serve, stop_asked);
             ui_line(cli, UI_INFO, "stopped");
         }

@@ -55,8 +55,15 @@ static int parse_and_run(struct cli *cli, const struct args_table *table,
                          const struct args_command *command, int argc, char **argv) {
     struct buf error;
     buf_init(&error, 1 << 16);
-    int code;
-    switch (args_parse(&cli->args, table, command, argc, argv, &error)) {
+    struct config config;
+    int code = config_read(cli, table, command, argc, argv, &config);
+    if (code != EXIT_FINE) {
+        config_done(&config);
+        buf_done(&error);
+        return code;
+    }
+    switch (args_parse_file(&cli->args, table, command, config.settings, config.n, argc, argv,
+                            &error)) {
     case ARGS_OK:
         cli->json = opt_set(&cli->args, OPT_JSON);
         cli->log_json = opt_set(&cli->args, OPT_LOG_JSON);
@@ -74,6 +81,7 @@ static int parse_and_run(struct cli *cli, const struct args_table *table,
         break;
     }
     args_done(&cli->args);
+    config_done(&config);
     buf_done(&error);
     return code;
 }

@@ -108,7 +108,10 @@ static int locate(struct work *work, struct spec *spec) {
 /* The SPECs given, or the default pack's where there are none; those of a pack file before them. */
 static int read_specs(struct work *work, const char *const *given, size_t n, const char *file) {
     if (file != NULL) {
-        enum packllm_status status = packfile_read(file, &work->specs, &work->n, &work->err);
+        const char *config = value(work, OPT_CONFIG)->text;
+        bool settings = config != NULL && strcmp(config, file) == 0;
+        enum packllm_status status =
+            packfile_read(file, settings, &work->specs, &work->n, &work->err);
         if (status != PACKLLM_OK) {
             return failed(work, status);
         }
@@ -468,6 +471,7 @@ int work_begin(struct work *work, struct cli *cli, struct buf *text, bool *out_g
     }
     if (code == EXIT_FINE) {
         code = read_constraint(work);
+        code = code == EXIT_FINE ? work_bias(work) : code;
     }
     if (code == EXIT_FINE) {
         code = locate_all(work);
@@ -512,6 +516,7 @@ void work_done(struct work *work) {
     packfile_done(work->specs, work->n);
     base_free(work->member);
     base_free(work->fixed);
+    base_free(work->bias);
     buf_done(&work->constraint);
     *work = (struct work){.cli = work->cli};
 }

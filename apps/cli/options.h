@@ -72,6 +72,8 @@ enum option {
     OPT_DUMP,
     OPT_DUMP_BYTES,
     OPT_WORST,
+    OPT_CONFIG,
+    OPT_OPEN,
     OPT_HOST,
     OPT_PORT,
     OPT_API_KEY,

@@ -1,6 +1,7 @@
 /* stop.c - Ctrl-C and SIGTERM: the first asks the work to end, the second ends the process at once
  * (the handler removes itself); a chat forgives Ctrl-C, which then ended a reply. No terminal mode is changed anywhere, so none needs restoring. */
 #include <signal.h>
+#include <sys/select.h>
 
 #include "cli.h"
 
@@ -51,6 +52,22 @@ bool stop_forgive(void) {
 
 bool stop_asked(void) {
     return asked != 0;
+}
+
+void stop_wait(int descriptor) {
+    sigset_t both, before;
+    fd_set readable;
+    (void)sigemptyset(&both);
+    (void)sigaddset(&both, SIGINT);
+    (void)sigaddset(&both, SIGTERM);
+    FD_ZERO(&readable);
+    FD_SET(descriptor, &readable);
+    /* A signal between a look at `asked` and read() would be lost until the next line. */
+    (void)pthread_sigmask(SIG_BLOCK, &both, &before);
+    if (asked == 0) {
+        (void)pselect(descriptor + 1, &readable, NULL, NULL, NULL, &before);
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 int stop_exit(void) {

@@ -217,6 +217,7 @@ static bool read_environment_flag(struct args *args, size_t index, const struct 
         return read_value(args, index, from, NULL, error);
     }
     if (word_in("0|false|no|off", text)) {
+        args->values[index].set = false; /* also where a file says yes */
         return true;
     }
     (void)buf_printf(error, "%s: '%s' is neither 1 (true, yes, on) nor 0 (false, no, off)",
@@ -248,6 +249,18 @@ static bool read_environment_list(struct args *args, size_t index, const struct 
     return true;
 }
 
+static bool read_text(struct args *args, size_t index, const struct origin *from, const char *text,
+                      struct buf *error) {
+    switch (args->table->options[index].type) {
+    case ARGS_FLAG:
+        return read_environment_flag(args, index, from, text, error);
+    case ARGS_LIST:
+        return read_environment_list(args, index, from, text, error);
+    default:
+        return read_value(args, index, from, text, error);
+    }
+}
+
 static bool read_environment(struct args *args, struct buf *error) {
     struct buf name;
     buf_init(&name, 256);
@@ -264,16 +277,40 @@ static bool read_environment(struct args *args, struct buf *error) {
             continue;
         }
         const struct origin from = {name.data, ARGS_ENVIRONMENT};
-        if (option->type == ARGS_FLAG) {
-            ok = read_environment_flag(args, i, &from, text, error);
-        } else if (option->type == ARGS_LIST) {
-            ok = read_environment_list(args, i, &from, text, error);
-        } else {
-            ok = read_value(args, i, &from, text, error);
-        }
+        ok = read_text(args, i, &from, text, error);
     }
     buf_done(&name);
     return ok;
+}
+
+static bool read_settings(struct args *args, const struct args_setting *settings, size_t n,
+                          struct buf *error) {
+    const struct args_table *table = args->table;
+    for (size_t k = 0; k < n; k++) {
+        const struct origin from = {settings[k].spelled, ARGS_FILE};
+        struct nearest nearest;
+        size_t found = table->n_options;
+        nearest_init(&nearest, settings[k].name);
+        for (size_t i = 0; i < table->n_options; i++) {
+            const struct args_option *option = &table->options[i];
+            if ((option->commands & args->command->bit) != 0) {
+                nearest_offer(&nearest, option->name);
+                found = strcmp(option->name, settings[k].name) == 0 ? i : found;
+            }
+        }
+        if (found == table->n_options) {
+            (void)buf_printf(error, "%s: %s %s has no such option", settings[k].spelled,
+                             table->program, args->command->name);
+            if (nearest.best != NULL) {
+                (void)buf_printf(error, ", did you mean '%s'?", nearest.best);
+            }
+            return false;
+        }
+        if (!read_text(args, found, &from, settings[k].value, error)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* Index of the option that text names ("--top-k", "--top-k=3", "-n"); n_options: none. Of several with
@@ -382,6 +419,36 @@ static bool wants_help(int argc, char **argv) {
 enum args_result args_parse(struct args *args, const struct args_table *table,
                             const struct args_command *command, int argc, char **argv,
                             struct buf *error) {
+    return args_parse_file(args, table, command, NULL, 0, argc, argv, error);
+}
+
+const char *args_early(const struct args_table *table, const char *name, int argc, char **argv) {
+    const char *found = NULL;
+    size_t size = strlen(name);
+    struct buf variable;
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        const char *word = argv[i];
+        if (strncmp(word, "--", 2) == 0 && strncmp(word + 2, name, size) == 0) {
+            if (word[2 + size] == '=') {
+                found = word + 2 + size + 1;
+            } else if (word[2 + size] == '\0' && i + 1 < argc) {
+                found = argv[i + 1];
+            }
+        }
+    }
+    buf_init(&variable, 256);
+    args_environment(table, &(struct args_option){.name = name}, &variable);
+    if (found == NULL && !variable.failed) {
+        found = getenv(variable.data);
+    }
+    buf_done(&variable);
+    return found != NULL && *found != '\0' ? found : NULL;
+}
+
+enum args_result args_parse_file(struct args *args, const struct args_table *table,
+                                 const struct args_command *command,
+                                 const struct args_setting *settings, size_t n_settings, int argc,
+                                 char **argv, struct buf *error) {
     *args = (struct args){.table = table, .command = command, .failed = table->n_options};
     args->values = alloc_zero(table->n_options, sizeof *args->values);
     args->operands = alloc_zero((size_t)argc + 1, sizeof *args->operands);
@@ -392,7 +459,8 @@ enum args_result args_parse(struct args *args, const struct args_table *table,
     if (wants_help(argc, argv)) {
         return ARGS_HELP;
     }
-    if (!read_defaults(args, error) || !read_environment(args, error)) {
+    if (!read_defaults(args, error) || !read_settings(args, settings, n_settings, error) ||
+        !read_environment(args, error)) {
         return ARGS_WRONG;
     }
     bool options = true;

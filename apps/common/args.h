@@ -59,7 +59,7 @@ struct args_table {
     size_t n_commands;
 };
 
-enum args_source { ARGS_DEFAULT, ARGS_ENVIRONMENT, ARGS_FLAGS };
+enum args_source { ARGS_DEFAULT, ARGS_FILE, ARGS_ENVIRONMENT, ARGS_FLAGS };
 
 struct args_value {
     enum args_source source;
@@ -100,6 +100,19 @@ enum args_result args_parse(struct args *args, const struct args_table *table,
                             const struct args_command *command, int argc, char **argv,
                             struct buf *error);
 void args_done(struct args *args);
+/* An option's setting from a configuration file: the option's name, its value as in the environment, and
+ * what errors call it ("FILE:3: port"). */
+struct args_setting {
+    const char *name, *value, *spelled;
+};
+/* The same, with what a file sets between the defaults and the environment. The settings stay in use. */
+enum args_result args_parse_file(struct args *args, const struct args_table *table,
+                                 const struct args_command *command,
+                                 const struct args_setting *settings, size_t n_settings, int argc,
+                                 char **argv, struct buf *error);
+/* The value that --NAME (a text option of the command) would get from argv or the environment, before
+ * anything is parsed; NULL: none. */
+const char *args_early(const struct args_table *table, const char *name, int argc, char **argv);
 
 /* "PACKLLM_TOP_K" for "top-k". */
 void args_environment(const struct args_table *table, const struct args_option *option,

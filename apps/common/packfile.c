@@ -22,6 +22,9 @@ struct reader {
     int line;
     struct spec *specs;
     size_t n, room;
+    bool skip_settings;
+    struct packfile_config *config; /* where settings are wanted, and members are not */
+    bool (*is_file)(const char *key);
     struct packllm_error *err;
     enum packllm_status status;
 };
@@ -121,12 +124,41 @@ static void resolve(const struct reader *r, const char *value, struct buf *out) 
     (void)buf_add_text(out, value);
 }
 
+static enum packllm_status keep_setting(struct reader *r, const char *key, const char *value) {
+    struct packfile_config *c = r->config;
+    struct buf path;
+    buf_init(&path, 1 << 16);
+    if (r->is_file(key) && *value != '\0') {
+        resolve(r, value, &path);
+        value = path.data != NULL ? path.data : "";
+    }
+    struct packfile_setting *grown = alloc_resize(c->settings, c->n + 1, sizeof *grown);
+    if (grown != NULL) {
+        c->settings = grown;
+        c->settings[c->n] = (struct packfile_setting){.key = alloc_text(key, strlen(key)),
+                                                      .value = alloc_text(value, strlen(value)),
+                                                      .line = r->line};
+        c->n++;
+    }
+    bool fine = grown != NULL && !path.failed && grown[c->n - 1].key != NULL &&
+                grown[c->n - 1].value != NULL;
+    buf_done(&path);
+    return fine ? PACKLLM_OK : fail_memory(r->err, strlen(value));
+}
+
 static int on_key(void *data, const char *section, const char *key, const char *value) {
     struct reader *r = data;
     char where[512];
     (void)snprintf(where, sizeof where, "%s:%d: [%s]", r->path, r->line, section);
     if (r->status < 0) {
         return 0;
+    }
+    if (r->config != NULL) {
+        r->status = r->n == 0 ? keep_setting(r, key, value) : r->status;
+        return r->status >= 0;
+    }
+    if (r->n == 0 && r->skip_settings) {
+        return 1;
     }
     if (r->n == 0) {
         (void)bad(r, "settings stand in a section, [NAME] of the member");
@@ -166,32 +198,37 @@ static enum packllm_status read_all(const char *path, struct buf *out, struct pa
         (void)close(fd);
     }
     if (fd < 0 || n < 0) {
-        return fail(err, PACKLLM_E_IO, PACKLLM_NO_MEMBER, "cannot read the pack file '%s': %s",
-                    path, strerror(why));
+        return fail(err, PACKLLM_E_IO, PACKLLM_NO_MEMBER, "cannot read the file '%s': %s", path,
+                    strerror(why));
     }
     if (out->failed) {
         return fail(err, PACKLLM_E_IO, PACKLLM_NO_MEMBER,
-                    "the pack file '%s' is larger than 1 MiB, the most one may be", path);
+                    "the file '%s' is larger than 1 MiB, the most one may be", path);
     }
     if (out->size > 0 && memchr(out->data, '\0', out->size) != NULL) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
-                    "the pack file '%s' is no text: it has a NUL byte", path);
+                    "the file '%s' is no text: it has a NUL byte", path);
     }
     return PACKLLM_OK;
 }
 
-enum packllm_status packfile_read(const char *path, struct spec **out_specs, size_t *out_n,
-                                  struct packllm_error *err) {
+static void parse(struct reader *r, const struct buf *text) {
+    r->text = text->data != NULL ? text->data : "";
+    int line = ini_parse_stream(next_line, r, on_key, r);
+    if (line != 0 && r->status >= 0) {
+        r->line = line > 0 ? line : r->line;
+        (void)bad(r, "this is neither [NAME] nor key = value");
+    }
+}
+
+enum packllm_status packfile_read(const char *path, bool settings, struct spec **out_specs,
+                                  size_t *out_n, struct packllm_error *err) {
     struct buf text;
     buf_init(&text, FILE_MAX);
-    struct reader r = {.path = path, .err = err, .status = read_all(path, &text, err)};
+    struct reader r = {
+        .path = path, .skip_settings = settings, .err = err, .status = read_all(path, &text, err)};
     if (r.status >= 0) {
-        r.text = text.data != NULL ? text.data : "";
-        int line = ini_parse_stream(next_line, &r, on_key, &r);
-        if (line != 0 && r.status >= 0) {
-            r.line = line > 0 ? line : r.line;
-            (void)bad(&r, "this is neither [NAME] nor key = value");
-        }
+        parse(&r, &text);
     }
     for (size_t i = 0; i < r.n && r.status >= 0; i++) {
         if (r.specs[i].path == NULL) {
@@ -220,4 +257,32 @@ void packfile_done(struct spec *specs, size_t n) {
         spec_done(&specs[i]);
     }
     base_free(specs);
+}
+
+enum packllm_status packfile_config(const char *path, bool (*is_file)(const char *key),
+                                    struct packfile_config *out, struct packllm_error *err) {
+    struct buf text;
+    *out = (struct packfile_config){0};
+    buf_init(&text, FILE_MAX);
+    struct reader r = {.path = path,
+                       .config = out,
+                       .is_file = is_file,
+                       .err = err,
+                       .status = read_all(path, &text, err)};
+    if (r.status >= 0) {
+        parse(&r, &text);
+    }
+    out->members = r.n > 0;
+    packfile_done(r.specs, r.n);
+    buf_done(&text);
+    return r.status;
+}
+
+void packfile_config_done(struct packfile_config *config) {
+    for (size_t i = 0; i < config->n; i++) {
+        base_free(config->settings[i].key);
+        base_free(config->settings[i].value);
+    }
+    base_free(config->settings);
+    *config = (struct packfile_config){0};
 }

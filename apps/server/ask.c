@@ -229,7 +229,8 @@ static bool read_message(const struct jsonin *value, struct packllm_message *out
     if (fine && strcmp(role, "system") != 0 && strcmp(role, "user") != 0 &&
         strcmp(role, "assistant") != 0) {
         return ask_fail(e, 400, "messages",
-                        "'%.40s' is no role: system, user and assistant are known", role);
+                        "'%.40s' is no role: system, developer, user and assistant are known",
+                        role);
     }
     if (fine && jsonin_type(given) == JSONIN_ARRAY) {
         fine = read_parts(given, &content, e);
@@ -470,7 +471,8 @@ static bool read_packllm(struct ask *ask, const struct jsonin *o, struct ask_err
     }
     const struct jsonin *members = jsonin_get(value, "members");
     if (!read_weights(ask, jsonin_get(value, "weights"), e) ||
-        !read_int(value, "context_tokens", 0, ASK_TOKENS, &ask->context_tokens, e)) {
+        !read_int(value, "context_tokens", 0, ASK_TOKENS, &ask->context_tokens, e) ||
+        !read_bool(value, "why", &ask->why, e)) {
         return false;
     }
     if (jsonin_type(members) == JSONIN_NULL) {
@@ -494,6 +496,25 @@ static bool read_packllm(struct ask *ask, const struct jsonin *o, struct ask_err
     return true;
 }
 
+/* Calls of tools are nothing that members of several templates could agree on. */
+static bool no_tools(const struct jsonin *o, struct ask_error *e) {
+    static const char *const keys[] = {"tools", "functions"};
+    size_t n = 0;
+    const struct jsonin *choice = jsonin_get(o, "tool_choice");
+    if (jsonin_type(choice) == JSONIN_TEXT && strcmp(jsonin_text(choice, &n), "none") == 0) {
+        return true;
+    }
+    for (size_t i = 0; i < 2; i++) {
+        const struct jsonin *value = jsonin_get(o, keys[i]);
+        if (jsonin_type(value) == JSONIN_ARRAY && jsonin_size(value) > 0) {
+            return ask_fail(e, 501, keys[i],
+                            "'%s' is not supported: replies are text, or JSON by response_format",
+                            keys[i]);
+        }
+    }
+    return true;
+}
+
 static bool read_all(struct ask *ask, const struct jsonin *o, struct ask_error *e) {
     const struct jsonin *model = jsonin_get(o, "model"), *options;
     int64_t n = 1;
@@ -503,6 +524,9 @@ static bool read_all(struct ask *ask, const struct jsonin *o, struct ask_error *
     }
     if (jsonin_type(model) != JSONIN_NULL &&
         !copy_text(model, "model", 1024, true, &ask->model, NULL, e)) {
+        return false;
+    }
+    if (!no_tools(o, e)) {
         return false;
     }
     bool fine = ask->kind == ASK_CHAT ? read_messages(ask, o, e) : true;

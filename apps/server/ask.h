@@ -81,6 +81,7 @@ struct ask {
     char **members;
     size_t n_members;
     int64_t context_tokens; /* -1: not given */
+    bool why;               /* who carried what */
 };
 
 /* False: *e; ask_done in any case. */

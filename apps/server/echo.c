@@ -85,6 +85,15 @@ static enum packllm_status weigh(struct walk *w, size_t size, struct packllm_err
     return status;
 }
 
+static bool tell(struct walk *w, const struct packllm_piece *piece, bool first) {
+    struct choice *c = w->c;
+    (void)pthread_mutex_lock(&c->job->lock);
+    bool fine = job_piece(c, piece, first);
+    (void)pthread_mutex_unlock(&c->job->lock);
+    size_t space = w->text.size == 0 && c->job->model->space && piece->text[0] == ' ' ? 1 : 0;
+    return fine && buf_add(&w->text, piece->text + space, piece->size - space);
+}
+
 static enum packllm_status give(struct walk *w, size_t i, bool first, struct packllm_error *err) {
     struct choice *c = w->c;
     struct packllm_piece piece;
@@ -95,12 +104,7 @@ static enum packllm_status give(struct walk *w, size_t i, bool first, struct pac
     if (status < 0) {
         return status;
     }
-    (void)pthread_mutex_lock(&c->job->lock);
-    bool fine = job_piece(c, &piece, first);
-    (void)pthread_mutex_unlock(&c->job->lock);
-    size_t space = w->text.size == 0 && c->job->model->space && piece.text[0] == ' ' ? 1 : 0;
-    fine = fine && buf_add(&w->text, piece.text + space, piece.size - space);
-    return fine ? PACKLLM_OK : PACKLLM_E_MEMORY;
+    return tell(w, &piece, first) ? PACKLLM_OK : PACKLLM_E_MEMORY;
 }
 
 /* Entries for the tokens in front, which have no log-probability of their own. */
@@ -111,6 +115,22 @@ static void tell_starts(struct walk *w, size_t skip) {
         (void)job_piece(w->c, &piece, true);
     }
     (void)pthread_mutex_unlock(&w->c->job->lock);
+}
+
+struct given {
+    struct walk *w;
+    size_t skip;
+};
+
+static bool on_given(void *data, size_t index, const struct packllm_piece *piece) {
+    struct given *g = data;
+    return tell(g->w, piece, g->skip + index == 0);
+}
+
+/* A member alone has no weights to find on the way: it reads, instead of walking. */
+static enum packllm_status read_alone(struct walk *w, size_t skip, struct packllm_error *err) {
+    struct given g = {.w = w, .skip = skip};
+    return packllm_session_read(w->c->session, w->ids + skip, w->n - skip, on_given, &g, err);
 }
 
 static enum packllm_status walk(struct walk *w, struct packllm_error *err) {
@@ -134,6 +154,9 @@ static enum packllm_status walk(struct walk *w, struct packllm_error *err) {
         status = packllm_session_begin(c->session, w->weights, members, err);
     }
     tell_starts(w, skip);
+    if (members == 1 && skip < w->n && !job->ask.why && status >= 0) {
+        return read_alone(w, skip, err);
+    }
     for (size_t i = skip; i < w->n && status >= 0; i++) {
         size_t block = w->text.size / BLOCK * BLOCK;
         if (w->reader != NULL && context == 0 && block > w->weighed) {
@@ -172,6 +195,7 @@ enum packllm_status echo_read(struct serve *serve, struct choice *c, struct pack
         struct packllm_session_params params = choice_params(serve, c);
         params.n_stop = params.n_bias = params.n_top = 0;
         params.grammar = params.json_schema = NULL;
+        params.why = false;
         status = packllm_session_open(&w.reader, job->pack, &params, err);
     }
     if (status >= 0) {

@@ -4,6 +4,7 @@
  * however steadily it drips. */
 #include <sys/types.h> /* first: microhttpd.h wants these names */
 
+#include <errno.h>
 #include <microhttpd.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -234,7 +235,8 @@ const char *http_header(const struct http_exchange *x, const char *name) {
 
 bool http_gone(const struct http_exchange *x) {
     char byte;
-    return recv(fd_of(x->connection), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    ssize_t n = recv(fd_of(x->connection), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
 /* The library's own complaints (broken requests, mostly) are not for the log. */

@@ -36,10 +36,11 @@ bool job_choices(struct job *job, struct ask_error *e) {
     job->choices = alloc_zero(n, sizeof *job->choices);
     job->sent_text = alloc_zero(n, sizeof *job->sent_text);
     job->sent_pieces = alloc_zero(n, sizeof *job->sent_pieces);
+    job->sent_why = alloc_zero(n, sizeof *job->sent_why);
     job->sent_first = alloc_zero(n, sizeof *job->sent_first);
     job->sent_last = alloc_zero(n, sizeof *job->sent_last);
     bool fine = job->choices != NULL && job->sent_text != NULL && job->sent_pieces != NULL &&
-                job->sent_first != NULL && job->sent_last != NULL;
+                job->sent_why != NULL && job->sent_first != NULL && job->sent_last != NULL;
     for (size_t i = 0; i < n && fine; i++) {
         struct choice *c = &job->choices[i];
         c->job = job;
@@ -65,6 +66,7 @@ void job_close(struct job *job) {
         }
         base_free(c->pieces);
         base_free(c->member_weights);
+        why_done(&c->why);
         buf_done(&c->text);
         buf_done(&c->bytes);
     }
@@ -75,6 +77,7 @@ void job_close(struct job *job) {
     base_free(job->choices);
     base_free(job->sent_text);
     base_free(job->sent_pieces);
+    base_free(job->sent_why);
     base_free(job->sent_first);
     base_free(job->sent_last);
     base_free(job->fixed);
@@ -95,8 +98,12 @@ void job_fail(struct job *job, enum packllm_status status, const struct packllm_
         (void)ask_fail(e, 400, NULL, "%s", err->message);
         break;
     case PACKLLM_E_CONTEXT:
-        (void)ask_fail(e, 400, "prompt", "%s", err->message);
+        (void)ask_fail(e, 400, job->ask.kind == ASK_CHAT ? "messages" : "prompt", "%s",
+                       err->message);
         e->type = "exceed_context_size_error";
+        e->code = "context_length_exceeded";
+        e->n_prompt_tokens = err->n_tokens;
+        e->n_ctx = err->n_ctx;
         break;
     case PACKLLM_E_UNSUPPORTED:
         (void)ask_fail(e, 501, NULL, "%s", err->message);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/utf8.h"
 #include "common/json.h"
 #include "server/ask.h"
 #include "server/serve.h"
@@ -70,6 +71,24 @@ struct piece {
     size_t n_top;
 };
 
+/* why.c: the members' part in the pieces of a reply. */
+struct why_member {
+    const char *name;
+    double weight, logprob; /* nats; NAN: it did not take part */
+    char would[64];         /* "": not known */
+};
+struct why_piece {
+    size_t at, size; /* in choice.text, which may end before */
+    double logprob;
+    struct why_member *members; /* [n_members] */
+    size_t n_members;
+};
+struct why {
+    struct why_piece *pieces; /* [n] */
+    size_t n, room, end;      /* end: where the next one begins */
+    struct utf8_state character;
+};
+
 enum choice_state { CHOICE_WAITS, CHOICE_READS, CHOICE_WRITES, CHOICE_DONE };
 
 struct choice {
@@ -81,6 +100,7 @@ struct choice {
     struct buf bytes;                /* of the pieces */
     struct piece *pieces;            /* [n_pieces]; only with logprobs */
     size_t n_pieces, room_pieces;
+    struct why why; /* only if asked for */
     enum packllm_finish finish;
     uint64_t prompt_tokens, tokens;
     struct packllm_weights weights; /* members point into member_weights; space NULL: none yet */
@@ -107,8 +127,8 @@ struct job {
     size_t n_choices, n_begun, n_ended;
     struct job *next; /* in the queue */
     /* the stream's own: */
-    size_t *sent_text, *sent_pieces; /* [n_choices] */
-    bool *sent_first, *sent_last;    /* [n_choices] */
+    size_t *sent_text, *sent_pieces, *sent_why; /* [n_choices] */
+    bool *sent_first, *sent_last;               /* [n_choices] */
     double last_sent;
 };
 
@@ -122,6 +142,13 @@ void job_cancel(struct job *job);
 /* Waits until something changed or seconds have passed; with the lock held. */
 void job_wait(struct job *job, double seconds);
 double serve_clock(void); /* seconds, monotonic */
+
+/* After a step, before its text is added; with the lock held. False: no memory. */
+bool why_add(struct choice *c, const struct packllm_piece *piece);
+/* Pieces that may be told: those that the text has reached; all: the last one may be cut. */
+size_t why_told(const struct choice *c, bool all);
+void why_write(struct json *json, const struct choice *c, size_t from, size_t to);
+void why_done(struct why *why);
 
 /* ---- scheduler.c ---- */
 

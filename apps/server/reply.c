@@ -232,9 +232,7 @@ static void members(struct json *json, const struct packllm_weights *w) {
     json_end_array(json);
 }
 
-static void packllm_object(struct json *json, const struct job *job) {
-    json_key(json, "packllm");
-    json_begin_object(json);
+static void weights_of(struct json *json, const struct job *job) {
     if (job->choices[0].weights.space != NULL) {
         members(json, &job->choices[0].weights);
     }
@@ -250,7 +248,46 @@ static void packllm_object(struct json *json, const struct job *job) {
         }
         json_end_array(json);
     }
+}
+
+/* Pieces of one reply stand beside the weights, those of several in a list of their own. */
+static void whole_packllm(struct json *json, const struct job *job) {
+    json_key(json, "packllm");
+    json_begin_object(json);
+    weights_of(json, job);
+    if (job->ask.why && job->n_choices == 1) {
+        why_write(json, &job->choices[0], 0, why_told(&job->choices[0], true));
+    } else if (job->ask.why) {
+        json_key(json, "choices");
+        json_begin_array(json);
+        for (size_t i = 0; i < job->n_choices; i++) {
+            json_begin_object(json);
+            why_write(json, &job->choices[i], 0, why_told(&job->choices[i], true));
+            json_end_object(json);
+        }
+        json_end_array(json);
+    }
     json_end_object(json);
+}
+
+/* Of a chunk: the weights with the first one of a choice, and the pieces that its text has reached. */
+static void chunk_packllm(struct json *json, struct job *job, const struct choice *c, bool last) {
+    size_t from = job->sent_why[c->index], to = why_told(c, last);
+    bool first = !job->sent_first[c->index];
+    to = to > from ? to : from;
+    if (!first && to == from) {
+        return;
+    }
+    json_key(json, "packllm");
+    json_begin_object(json);
+    if (first) {
+        weights_of(json, job);
+    }
+    if (to > from) {
+        why_write(json, c, from, to);
+    }
+    json_end_object(json);
+    job->sent_why[c->index] = to;
 }
 
 void reply_weights(struct buf *out, const struct packllm_weights *w, const char *id) {
@@ -332,7 +369,7 @@ void reply_job(struct buf *out, struct job *job) {
     }
     json_end_array(&json);
     usage(&json, job);
-    packllm_object(&json, job);
+    whole_packllm(&json, job);
     json_end_object(&json);
 }
 
@@ -383,9 +420,7 @@ static void chunk(struct buf *out, struct job *job, struct choice *c, bool last)
     json_key_text(&json, "finish_reason", last ? finish_reason(c) : NULL);
     json_end_object(&json);
     json_end_array(&json);
-    if (role) {
-        packllm_object(&json, job);
-    }
+    chunk_packllm(&json, job, c, last);
     json_end_object(&json);
     event(out, &data);
     buf_done(&data);
@@ -420,7 +455,10 @@ bool reply_stream(struct buf *out, struct job *job) {
             json_begin_array(&json);
             json_end_array(&json);
             usage(&json, job);
-            packllm_object(&json, job);
+            json_key(&json, "packllm");
+            json_begin_object(&json);
+            weights_of(&json, job);
+            json_end_object(&json);
             json_end_object(&json);
             event(out, &data);
         }

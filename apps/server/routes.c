@@ -1,11 +1,15 @@
 /* routes.c - what is asked for, and who may ask. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "embed_web_app_js.h"
+#include "embed_web_icon_svg.h"
 #include "embed_web_index_html.h"
+#include "embed_web_pack_js.h"
+#include "embed_web_server_js.h"
 #include "embed_web_style_css.h"
 #include "server/http.h"
 #include "server/private.h"
@@ -33,8 +37,12 @@ static const struct route {
 } routes[] = {
     {"/", "GET", get_page, true, true},
     {"/index.html", "GET", get_page, true, true},
+    {"/pack.js", "GET", get_page, true, true},
+    {"/server.js", "GET", get_page, true, true},
     {"/app.js", "GET", get_page, true, true},
     {"/style.css", "GET", get_page, true, true},
+    {"/icon.svg", "GET", get_page, true, true},
+    {"/favicon.ico", "GET", get_page, true, true},
     {"/health", "GET", get_health, true, false},
     {"/v1/models", "GET", get_models, false, false},
     {"/props", "GET", get_props, false, false},
@@ -144,18 +152,28 @@ void routes_handle(struct serve *serve, struct http_exchange *x) {
 /* ---- what is told ---- */
 
 static bool get_page(struct serve *serve, struct http_exchange *x, struct ask_error *e) {
+    static const char html[] = "text/html; charset=utf-8", css[] = "text/css; charset=utf-8",
+                      js[] = "text/javascript; charset=utf-8", svg[] = "image/svg+xml";
+    static const struct file {
+        const char *path, *type, *bytes;
+        size_t size;
+    } files[] = {
+        {"/pack.js", js, embed_web_pack_js, sizeof embed_web_pack_js - 1},
+        {"/server.js", js, embed_web_server_js, sizeof embed_web_server_js - 1},
+        {"/app.js", js, embed_web_app_js, sizeof embed_web_app_js - 1},
+        {"/style.css", css, embed_web_style_css, sizeof embed_web_style_css - 1},
+        {"/icon.svg", svg, embed_web_icon_svg, sizeof embed_web_icon_svg - 1},
+        {"/favicon.ico", svg, embed_web_icon_svg, sizeof embed_web_icon_svg - 1},
+        {NULL, html, embed_web_index_html, sizeof embed_web_index_html - 1},
+    };
+    const struct file *file = files;
     (void)serve;
     (void)e;
-    if (strcmp(x->path, "/app.js") == 0) {
-        x->type = "text/javascript; charset=utf-8";
-        return buf_add(&x->reply, embed_web_app_js, sizeof embed_web_app_js - 1) || true;
+    while (file->path != NULL && strcmp(x->path, file->path) != 0) {
+        file++;
     }
-    if (strcmp(x->path, "/style.css") == 0) {
-        x->type = "text/css; charset=utf-8";
-        return buf_add(&x->reply, embed_web_style_css, sizeof embed_web_style_css - 1) || true;
-    }
-    x->type = "text/html; charset=utf-8";
-    return buf_add(&x->reply, embed_web_index_html, sizeof embed_web_index_html - 1) || true;
+    x->type = file->type;
+    return buf_add(&x->reply, file->bytes, file->size) || true;
 }
 
 static bool get_health(struct serve *serve, struct http_exchange *x, struct ask_error *e) {
@@ -647,6 +665,31 @@ static bool pin(struct serve *serve, const double *weights, char out_id[PIN_ID],
     return true;
 }
 
+/* Weights that were given without a prompt: nothing was read, so there is nothing to tell but them. */
+static void given_weights(struct job *job) {
+    struct choice *c = &job->choices[0];
+    size_t n = packllm_pack_size(job->pack);
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += job->fixed[i];
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct packllm_member_info info = {0};
+        (void)packllm_pack_member(job->pack, i, &info);
+        c->member_weights[i] = (struct packllm_member_weight){.name = info.name,
+                                                              .weight = job->fixed[i] / sum,
+                                                              .bits_per_byte = (double)NAN,
+                                                              .bits_per_byte_model = (double)NAN,
+                                                              .perplexity = (double)NAN};
+    }
+    c->weights = (struct packllm_weights){.weigher = PACKLLM_WEIGH_FIXED,
+                                          .bits_per_byte = (double)NAN,
+                                          .objective = (double)NAN,
+                                          .gap = (double)NAN,
+                                          .n_members = n,
+                                          .members = c->member_weights};
+}
+
 static bool post_weights(struct serve *serve, struct http_exchange *x, struct ask_error *e) {
     char id[PIN_ID];
     if (!run_job(serve, x, ASK_WEIGHTS, e)) {
@@ -657,6 +700,9 @@ static bool post_weights(struct serve *serve, struct http_exchange *x, struct as
     if (job->model != &serve->models[0] || job->own_pack) {
         return ask_fail(e, 400, "model", "weights are pinned for all members of '%s'",
                         serve->models[0].name);
+    }
+    if (w->n_members == 0) {
+        given_weights(job);
     }
     double *weights = alloc_array(w->n_members, sizeof *weights);
     if (weights == NULL) {

@@ -87,6 +87,7 @@ struct packllm_session_params choice_params(const struct serve *serve, const str
     p.n_bias = job->ask.n_bias;
     p.json_schema = job->ask.json_schema;
     p.grammar = job->ask.grammar;
+    p.why = job->ask.why;
     if (job->fixed != NULL) {
         p.weigher = PACKLLM_WEIGH_FIXED;
         p.fixed = job->fixed;
@@ -221,7 +222,8 @@ static bool step(struct serve *serve, struct choice *c) {
     if (status >= 0) {
         (void)pthread_mutex_lock(&job->lock);
         enum packllm_finish finish = packllm_session_finish(c->session);
-        fine = piece.size == 0 || buf_add(&c->text, piece.text, piece.size);
+        fine = (!job->ask.why || why_add(c, &piece)) &&
+               (piece.size == 0 || buf_add(&c->text, piece.text, piece.size));
         if (piece.token >= 0) {
             c->tokens++;
             count(serve, METRIC_TOKENS, 1);

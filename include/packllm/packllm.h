@@ -79,6 +79,8 @@ struct packllm_error {
     enum packllm_status status;
     int member;         /* index of the member it is about, or PACKLLM_NO_MEMBER */
     char message[1024]; /* one line, UTF-8, NUL-terminated: what, where, and what to do */
+    uint64_t n_tokens;  /* E_CONTEXT: of the text for that member; 0: not known */
+    uint64_t n_ctx;     /* and what its context holds */
 };
 
 PACKLLM_API const char *packllm_version(void);
@@ -341,6 +343,7 @@ struct packllm_stats {
     uint64_t bytes;                        /* generated */
     uint64_t tokens;                       /* display tokens generated, the end not counted */
     uint64_t prompt_tokens;                /* display tokens of the prompt */
+    int32_t display;                       /* member whose tokens are chosen among */
     uint64_t resyncs;                      /* times a cover set was lost and rebuilt */
     double normaliser_min, normaliser_max; /* of pi, over the steps: near 1 (docs/math.md) */
     double seconds_prompt, seconds_generate;
@@ -557,6 +560,15 @@ PACKLLM_API enum packllm_status packllm_session_force(struct packllm_session *se
                                                       int32_t token,
                                                       struct packllm_piece *out_piece,
                                                       struct packllm_error *err);
+/* The same for the n tokens of a text that was just begun, of a pack of one member: they are read at
+ * reading speed, and each (NULL: nobody) is called for them in turn, as if packllm_session_force had
+ * given it; false stops with E_CANCELLED. What it may ask: packllm_session_top. E_UNSUPPORTED: several
+ * members. */
+typedef bool (*packllm_given_fn)(void *data, size_t index, const struct packllm_piece *piece);
+PACKLLM_API enum packllm_status packllm_session_read(struct packllm_session *session,
+                                                     const int32_t *tokens, size_t n,
+                                                     packllm_given_fn each, void *data,
+                                                     struct packllm_error *err);
 /* The likeliest tokens of the last step (params.n_top), best first. The pointer lives until the next. */
 struct packllm_top {
     int32_t token; /* -1: the end */

@@ -15,6 +15,10 @@
 enum packllm_status fail(struct packllm_error *err, enum packllm_status status, int member,
                          const char *format, ...) BASE_PRINTF(4, 5);
 
+/* E_CONTEXT with both numbers. */
+enum packllm_status fail_context(struct packllm_error *err, int member, uint64_t n_tokens,
+                                 uint64_t n_ctx, const char *format, ...) BASE_PRINTF(5, 6);
+
 /* The error for an allocation of size bytes that failed. */
 enum packllm_status fail_memory(struct packllm_error *err, size_t size);
 

@@ -128,11 +128,11 @@ static enum packllm_status make_chain(struct cover *c, struct packllm_error *err
     }
     c->root = node;
     if (n + node->n_tokens > c->member->n_ctx) {
-        return fail(err, PACKLLM_E_CONTEXT, c->member->index,
-                    "the text is %zu tokens (%zu bytes) for member '%s', whose context holds %u; "
-                    "shorten the text or ask for a larger context (-c)",
-                    n + node->n_tokens, c->size - c->lead, c->member->name,
-                    (unsigned)c->member->n_ctx);
+        return fail_context(
+            err, c->member->index, n + node->n_tokens, c->member->n_ctx,
+            "the text is %zu tokens (%zu bytes) for member '%s', whose context holds %u; "
+            "shorten the text or ask for a larger context (-c)",
+            n + node->n_tokens, c->size - c->lead, c->member->name, (unsigned)c->member->n_ctx);
     }
     if (n + 1 > c->room_chain) {
         struct cover_node **grown = alloc_resize(c->chain, n * 2 + 64, sizeof *grown);
@@ -183,6 +183,9 @@ static size_t chain_kept(const struct cover *c, size_t keep_bytes) {
 
 static enum packllm_status sync_text(struct cover *c, const char *text, size_t size,
                                      struct packllm_error *err) {
+    if (c->given) {
+        cover_forget(c); /* of those tokens no text is known, so nothing is shared with it */
+    }
     size_t total = size + c->lead, keep = 0;
     enum packllm_status status = cover_reserve(c, total, err);
     if (status < 0) {

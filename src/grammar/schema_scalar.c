@@ -55,7 +55,7 @@ static enum packllm_status read_bounds(struct schema *s, const struct value *v,
                                        struct bounds *out) {
     static const char *const keys[] = {"minimum", "exclusiveMinimum", "maximum",
                                        "exclusiveMaximum"};
-    *out = (struct bounds){.low = -INFINITY, .high = INFINITY};
+    *out = (struct bounds){.low = -HUGE_VAL, .high = HUGE_VAL};
     for (size_t i = 0; i < 4; i++) {
         const struct value *bound = value_get(v, keys[i]);
         if (bound == NULL) {

@@ -66,7 +66,8 @@ enum packllm_status member_gguf_parse(struct member_gguf *g, const void *bytes, 
                                       const char *label, int index, struct packllm_error *err);
 /* E_MODEL with "label what", what by format and args. */
 enum packllm_status member_gguf_refuse(const char *label, int index, struct packllm_error *err,
-                                       const char *format, va_list args);
+                                       const char *format, va_list args)
+    __attribute__((format(printf, 4, 0)));
 void member_gguf_done(struct member_gguf *g);
 
 const struct member_gguf_kv *member_gguf_find(const struct member_gguf *g, const char *key);

@@ -133,10 +133,11 @@ static enum packllm_status write_all(struct packllm_session *s, struct chat *cha
         }
         base_free(tokens);
         if (status >= 0 && n >= m->n_ctx) {
-            status = fail(err, PACKLLM_E_CONTEXT, (int)i,
-                          "the conversation is %zu tokens for member '%s', whose context holds %u; "
-                          "shorten it, begin a new one, or ask for a larger context (-c)",
-                          n, m->name, (unsigned)m->n_ctx);
+            status = fail_context(
+                err, (int)i, n, m->n_ctx,
+                "the conversation is %zu tokens for member '%s', whose context holds %u; "
+                "shorten it, begin a new one, or ask for a larger context (-c)",
+                n, m->name, (unsigned)m->n_ctx);
         }
         s->tokens_before[i] = n;
     }

@@ -527,7 +527,9 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
     struct choice *c = s->choice;
     const struct prefix_tree *tree = &s->pack->trees[s->display];
     struct cover_tokens row;
-    if (!cover_row_here(s->covers[s->display], &row)) {
+    if (s->given_row != NULL) {
+        row = *s->given_row;
+    } else if (!cover_row_here(s->covers[s->display], &row)) {
         return fail(err, PACKLLM_E_INTERNAL, (int)s->display, "the display member has no row");
     }
     find_active(s, true);

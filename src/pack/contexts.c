@@ -130,8 +130,8 @@ enum packllm_status pack_context_error(const struct packllm_session *s, const ch
     if (least == NULL || room >= (double)size) {
         return PACKLLM_E_CONTEXT; /* *err says what the member said */
     }
-    return fail(
-        err, PACKLLM_E_CONTEXT, least->index,
+    return fail_context(
+        err, least->index, needed, least->n_ctx,
         "the text of %zu bytes is %zu tokens for member '%s', whose context holds %u, about "
         "%.0f bytes of this text; shorten it or ask for a larger context (-c)",
         size, needed, least->name, (unsigned)least->n_ctx, room);

@@ -180,6 +180,75 @@ enum packllm_status packllm_session_force(struct packllm_session *s, int32_t tok
     return PACKLLM_OK;
 }
 
+struct reading {
+    struct packllm_session *s;
+    const int32_t *tokens;
+    size_t next;
+    packllm_given_fn each;
+    void *data;
+};
+
+/* The row before tokens[place]: as packllm_session_force has it, but that nothing moves on. */
+static enum packllm_status on_row(void *data, size_t place, const struct cover_tokens *row,
+                                  struct packllm_error *err) {
+    struct reading *r = data;
+    struct packllm_session *s = r->s;
+    if (place != r->next) {
+        return fail(err, PACKLLM_E_INTERNAL, PACKLLM_NO_MEMBER, "row %zu came as number %zu", place,
+                    r->next);
+    }
+    int32_t token = r->tokens[r->next++], chosen = -1;
+    const struct vocab_table *table = &s->pack->members[s->display]->table;
+    enum packllm_status status = check(s, token, err);
+    if (status < 0) {
+        return status;
+    }
+    struct packllm_piece piece = {.text = (const char *)vocab_bytes(table, token),
+                                  .size = vocab_size(table, token),
+                                  .token = token};
+    s->given_row = row;
+    s->forced = token;
+    status = choose_token(s, &chosen, &piece.logprob, err);
+    s->given_row = NULL;
+    s->forced = -1;
+    if (status >= 0) {
+        status = put(s, token, err);
+    }
+    if (status >= 0 && r->each != NULL && !r->each(r->data, place, &piece)) {
+        return fail(err, PACKLLM_E_CANCELLED, PACKLLM_NO_MEMBER, "cancelled");
+    }
+    return status;
+}
+
+enum packllm_status packllm_session_read(struct packllm_session *s, const int32_t *tokens, size_t n,
+                                         packllm_given_fn each, void *data,
+                                         struct packllm_error *err) {
+    struct reading r = {.s = s, .tokens = tokens, .each = each, .data = data};
+    if (s->pack->n != 1) {
+        return fail(err, PACKLLM_E_UNSUPPORTED, PACKLLM_NO_MEMBER,
+                    "a text is read in one go by one member alone, this pack has %zu", s->pack->n);
+    }
+    if (!s->ready || !s->known || s->prompt_tokens > 0 || s->params.why) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+                    "tokens are read right after packllm_session_begin, without params.why");
+    }
+    for (size_t i = 0; i < n; i++) { /* before they are evaluated */
+        if (tokens[i] < 0 || (uint32_t)tokens[i] >= s->pack->members[0]->table.n) {
+            return fail(err, PACKLLM_E_TEXT, 0, "token %d of member '%s' is no text",
+                        (int)tokens[i], s->pack->members[0]->name);
+        }
+    }
+    member_gate_enter(s->pack->gate);
+    enum packllm_status status = cover_read_given(s->covers[0], tokens, n, on_row, &r, err);
+    if (status >= 0) {
+        status = cover_narrow(s->covers[0], err);
+    }
+    member_gate_leave(s->pack->gate);
+    s->pending = -1; /* the members stand behind the last token already */
+    s->ready = status >= 0;
+    return status;
+}
+
 enum packllm_status packllm_session_top(const struct packllm_session *s,
                                         const struct packllm_top **out_top, size_t *out_n) {
     *out_top = s->top;

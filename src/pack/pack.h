@@ -97,6 +97,8 @@ struct packllm_session {
     bool known;     /* begun with an empty text: tokens may be forced */
     bool first;     /* nothing stands yet, and the display member puts a space before a text */
     int32_t forced; /* the token that the choice must be, or -1 */
+    /* The display member's row where a text is read in one go; NULL: the cover has it. */
+    const struct cover_tokens *given_row;
     struct packllm_bias *bias;      /* [params.n_bias] */
     struct packllm_top *top;        /* [params.n_top] */
     size_t n_top;                   /* of the last step */

@@ -12,7 +12,8 @@ cmake --install "$PACKLLM_BUILD" --prefix "$temp/made" >"$temp/log" || { cat "$t
 mv "$temp/made" "$temp/moved"
 prefix=$temp/moved
 libdir=$(dirname "$(find "$prefix" -name libpackllm.a)")
-for file in "$libdir/libpackllm.so" "$libdir/pkgconfig/packllm.pc" "$prefix/include/packllm/packllm.h" "$prefix/bin/packllm"; do
+for file in "$libdir/libpackllm.so" "$libdir/pkgconfig/packllm.pc" "$prefix/include/packllm/packllm.h" "$prefix/bin/packllm" \
+    "$prefix/lib/systemd/system/packllm.service" "$prefix/share/doc/packllm/examples/serve.ini"; do
     [ -e "$file" ] || { echo "not installed: $file"; exit 1; }
 done
 export PKG_CONFIG_PATH="$libdir/pkgconfig" LD_LIBRARY_PATH="$libdir"

@@ -19,7 +19,7 @@ import time
 
 WEB = pathlib.Path(__file__).resolve().parents[2] / "apps" / "web"
 TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8",
-         ".css": "text/css; charset=utf-8"}
+         ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
 MEMBERS = ("smollm2-135m", "gemma-3-270m")
 CONTENT_POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script><b>bold</b>'
@@ -90,7 +90,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         name = "index.html" if self.path == "/" else self.path.lstrip("/")
-        if name in ("index.html", "app.js", "style.css"):
+        if name in ("index.html", "pack.js", "server.js", "app.js", "style.css", "icon.svg"):
             self.answer(200, (WEB / name).read_bytes(), TYPES[pathlib.Path(name).suffix])
         elif self.path == "/v1/models":
             if not self.refused():

@@ -82,6 +82,11 @@ class Completions(Served):
         self.assertEqual([m["name"] for m in pinned["members"]], list(names))
         got = self.complete(prompt=ONCE, model="pack@" + pinned["id"])
         self.assertEqual([m["weight"] for m in got["packllm"]["members"]], [m["weight"] for m in pinned["members"]])
+        for given in ([3, 1], {"aidreams260K": 1, "stories260K": 3}):  # without a prompt
+            pinned = self.server.json("/v1/weights", {"packllm": {"weights": given}})
+            self.assertEqual([(m["name"], m["weight"]) for m in pinned["members"]], list(zip(names, (0.75, 0.25))))
+            got = self.complete(prompt=ONCE, model="pack@" + pinned["id"])
+            self.assertEqual([m["weight"] for m in got["packllm"]["members"]], [0.75, 0.25])
         got = self.complete(prompt=ONCE, packllm={"weights": {"aidreams260K": 1, "stories260K": 3}})
         self.assertEqual([m["weight"] for m in got["packllm"]["members"]], [0.75, 0.25])
         got = self.complete(prompt=ONCE, packllm={"members": ["stories260K"]})
@@ -153,6 +158,23 @@ class Known(Served):
         self.check_shape(got, len(ids) + 1)
         # models/README.md: the mean over the tokens is 0.1001.
         self.assertAlmostEqual(-sum(got["token_logprobs"][1:-1]) / len(ids), 0.1001, delta=0.0005)
+
+    def test_reading_is_libllamas(self):
+        """A member alone is read in one go: the mean is that of its perplexity, which libllama's rows give too."""
+        text = ONCE + " One day, she saw a big dog. The dog was very happy, and they played all day."
+        ids = self.server.json("/tokenize", {"prompt": text})["tokens"]
+        for name in ("stories260K", "aidreams260K"):
+            own = self.server.json("/v1/completions", {"model": name, "prompt": text, "max_tokens": 1})
+            want = math.log(own["packllm"]["members"][0]["perplexity"])
+            if name == "stories260K":  # the tokens of /tokenize
+                got = self.echo(name, [1, *ids])["token_logprobs"][1:-1]
+                self.assertAlmostEqual(-sum(got) / len(got), want, delta=1e-4)
+            body = {"model": name, "prompt": text, "echo": True, "logprobs": 1, "max_tokens": 0}
+            read = self.server.json("/v1/completions", body)["choices"][0]["logprobs"]["token_logprobs"]
+            walked = self.server.json("/v1/completions", dict(body, packllm={"why": True}))
+            walked = walked["choices"][0]["logprobs"]["token_logprobs"]
+            for a, b in zip(read[1:], walked[1:]):  # libllama's sums differ by how many tokens it is given at once
+                self.assertAlmostEqual(a, b, delta=1e-2)
 
     def test_a_pack(self):
         text = ONCE + " One day, she saw a big dog."

@@ -2,6 +2,7 @@
 import json
 import os
 import socket
+import struct
 import subprocess
 import tempfile
 import threading
@@ -65,6 +66,50 @@ class Bodies(Served):
         self.assertEqual(error["n_ctx"], 128)
         self.assertGreater(error["n_prompt_tokens"], 128)
 
+    def test_context_of_whom(self):
+        """Both numbers, of the member that is too short: the display member's context holds 512."""
+        here = "Once upon a time " * 25
+        chat = {"messages": [{"role": "user", "content": here}], "max_tokens": 1}
+        for path, body in (("/v1/completions", {"prompt": here, "max_tokens": 1}), ("/v1/chat/completions", chat)):
+            error, _ = self.refused(400, body, "aidreams260K", "128", path=path)
+            self.assertEqual((error["type"], error["code"]), ("exceed_context_size_error", "context_length_exceeded"))
+            self.assertEqual(error["n_ctx"], 128)
+            self.assertGreater(error["n_prompt_tokens"], 128)
+            self.assertIn(str(error["n_prompt_tokens"]), error["message"])
+            self.server.json(path, dict(body, model="stories260K"))  # which has room
+        error, _ = self.refused(400, dict(chat, model="stories260K", messages=[
+            {"role": "user", "content": "word " * 500}]), "stories260K", path="/v1/chat/completions")
+        self.assertEqual((error["n_ctx"], error["param"]), (512, "messages"))
+        self.assertGreater(error["n_prompt_tokens"], 512)
+
+    def test_what_nothing_satisfies(self):
+        for schema in ({"type": "string", "minLength": 5, "maxLength": 2}, {"enum": []},
+                       {"allOf": [{"type": "string"}, {"type": "number"}]}):
+            kind = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+            self.refused(400, {"prompt": "a", "response_format": kind}, "nothing satisfies it")
+            self.refused(400, {"prompt": "a", "response_format": kind, "stream": True}, "nothing satisfies it")
+
+    def test_stops_and_limits(self):
+        good = {"prompt": "Once upon a time", "max_tokens": 1}
+        self.server.json("/v1/completions", dict(good, stop=[]))
+        self.refused(400, dict(good, stop=""), "empty")
+        self.refused(400, dict(good, stop=["a"] * 10000), "10000", "64")
+        self.refused(400, dict(good, stop="x" * 10000), "10000", "1024")
+        self.refused(400, dict(good, max_tokens=-1), "max_tokens")
+        self.refused(400, dict(good, logprobs=21), "20")
+        chat = {"messages": [{"role": "user", "content": "a"}], "logprobs": True, "top_logprobs": 21}
+        self.refused(400, chat, "20", path="/v1/chat/completions")
+
+    def test_tools(self):
+        chat = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 1}
+        tool = {"type": "function", "function": {"name": "x", "parameters": {}}}
+        self.refused(501, dict(chat, tools=[tool]), "'tools' is not supported", path="/v1/chat/completions")
+        self.refused(501, dict(chat, functions=[{"name": "x"}]), "'functions'", path="/v1/chat/completions")
+        self.server.json("/v1/chat/completions", dict(chat, tools=[tool], tool_choice="none"))
+        self.server.json("/v1/chat/completions", dict(chat, tools=[]))
+        chat["messages"].append({"role": "tool", "content": "a", "tool_call_id": "x"})
+        self.refused(400, chat, "tool", "assistant", path="/v1/chat/completions")
+
     def test_chats(self):
         chat = "/v1/chat/completions"
         self.refused(400, {"messages": []}, path=chat)
@@ -93,6 +138,48 @@ class Bodies(Served):
             except OSError:
                 pass
         self.assertLess(time.time() - start, 6)
+
+    def test_slow_bodies(self):
+        """A body that drips, or that never comes whole, is not waited for longer than --timeout."""
+        start = time.time()
+        with self.server.socket() as s:
+            s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
+            try:
+                for _ in range(40):
+                    s.sendall(b" ")
+                    time.sleep(0.2)
+            except OSError:
+                pass
+        self.assertLess(time.time() - start, 6)
+        self.assertEqual(self.server.ask("/health")[0], 200)
+
+    def test_half_closed(self):
+        """A client that ends its own direction has left, whole request or not: its work stops, nothing is kept."""
+        data = json.dumps({"prompt": ONCE, "max_tokens": 100, "n": 16, "temperature": 1, "ignore_eos": True,
+                           "model": "stories260K"}).encode()
+        head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(data)
+        for sent in (head[:20], head, head + data[:10], head + data):
+            with self.server.socket() as s:
+                s.sendall(sent)
+                s.shutdown(socket.SHUT_WR)
+                s.settimeout(10)
+                try:
+                    while s.recv(4096):
+                        pass
+                except ConnectionError:
+                    pass
+        self.left_alone()
+
+    def test_reset_connections(self):
+        """A connection that is broken off, not closed, ends its work as well."""
+        data = json.dumps({"prompt": ONCE, "max_tokens": 200, "n": 16, "temperature": 1, "ignore_eos": True,
+                           "model": "stories260K"}).encode()
+        s = self.server.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
+        time.sleep(0.2)
+        s.close()
+        self.left_alone()
 
     def test_a_full_queue(self):
         long = {"prompt": ONCE, "max_tokens": 40, "n": 16, "temperature": 1, "model": "stories260K"}
@@ -200,6 +287,14 @@ class Keys(unittest.TestCase):
             file.truncate(0)
             self.failed(1, "--api-key-file", file.name, says=("empty",))
         self.failed(1, "--api-key-file", "/nonexistent", says=("/nonexistent",))
+
+    def test_two_servers_on_one_port(self):
+        server = Running(models=(STORIES,))
+        try:
+            self.failed(1, "--port", str(server.port), says=(str(server.port), "another server", "--port"))
+            self.assertEqual(server.ask("/health")[0], 200)
+        finally:
+            self.assertEqual(server.stop(), 0)
 
     def test_two_on_one_port(self):
         with socket.socket() as taken:
