@@ -1,5 +1,6 @@
 # The front door: one line a target. `make` builds; ./bootstrap installs what a fresh machine lacks.
 # make JOBS=4 ..., make fuzz T=json S=60, make install PREFIX=/usr/local DESTDIR=
+# make study STUDY='--total 600 --parts ab'
 JOBS ?= 2
 PREFIX ?= /usr/local
 S ?= 60
@@ -7,7 +8,7 @@ configured = [ -f $(1)/Makefile ] || cmake --preset $(2) >/dev/null
 compile = { $(call configured,$(1),$(2)); } && cmake --build $(1) -j $(JOBS)
 check = ctest --test-dir $(1) --output-on-failure --no-tests=error
 
-.PHONY: build demo quick test asan tsan msan clang fuzz torture tidy format coverage bench golden install clean help
+.PHONY: build demo quick test asan tsan msan clang fuzz torture tidy format coverage bench golden study study-full install clean help
 
 build:    ; @$(call compile,build,build)
 demo:     ; @./bootstrap demo
@@ -23,7 +24,9 @@ golden:   build ; @$(call check,build) -L '^golden$$'
 bench:    build ; @$(call check,build) -L '^bench$$' --verbose
 tidy:     ; @{ $(call configured,build-clang,clang); } && sh tools/tidy.sh build-clang
 format:   ; @git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format -i
+study:    build ; @python3 tools/study.py $(STUDY)
+study-full: build ; @python3 tools/study.py --full $(STUDY)
 coverage: ; @$(call compile,build-coverage,coverage) && { $(call check,build-coverage) -L '^(unit|property|fuzz)$$' >/dev/null; sh tools/coverage.sh build-coverage; }
 install:  build ; @DESTDIR='$(DESTDIR)' cmake --install build --prefix '$(PREFIX)'
 clean:    ; @rm -rf build build-quick build-asan build-tsan build-msan build-clang build-fuzz build-coverage
-help:     ; @sed -n 's/^\([a-z]*\):.*/make \1/p' Makefile
+help:     ; @sed -n 's/^\([a-z-]*\):.*/make \1/p' Makefile

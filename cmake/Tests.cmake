@@ -2,6 +2,7 @@
 #   tests/unit/test_<room>_<noun>.c, tests/property/...   cmocka; labels unit, property
 #   tests/model/test_<room>_<noun>.c                      tiny real models; label model; may include llama.h
 #   tests/cli/, tests/server/, tests/pack/test_*.py       python3 with unittest; labels cli, server, pack
+#   tests/tools/test_*.py                                of tools/, the study and the independent check; label tools
 #   tests/golden/test_*.c, test_*.py                      against recorded results; label golden
 #   tests/fuzz/fuzz_*.c                                   libFuzzer targets, or a replay of their corpus; label fuzz
 #   tests/install/run.sh                                  label install
@@ -97,6 +98,7 @@ endif()
 packllm_python_tests(cli 600)
 packllm_python_tests(server 900)
 packllm_python_tests(golden 600)
+packllm_python_tests(tools 600)
 if(PACKLLM_HAVE_LLAMA)
   packllm_python_tests(pack 2400)
 endif()

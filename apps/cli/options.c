@@ -461,6 +461,7 @@ static struct args_option options[N_OPTIONS] = {
          .commands = EVAL,
          .help = "ways of weighing and fusing, parted by commas: exact, sim, greedy, free, em, "
                  "bayes, hedge, uniform, top1, cbtm, fixed:0.7/0.3, dexperts:BASE/EXPERT/ANTI; "
+                 "sim@TAU, exact@SHRINK, free@SHRINK: with that setting; "
                  ":log, :linear or :whole behind one says the pool (whole: a mixture of whole "
                  "options); members, member:NAME: each alone; canonical, canonical:NAME: the same "
                  "along canonical tokens; all"},

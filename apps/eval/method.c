@@ -98,6 +98,37 @@ static void take_pool(const char *word, size_t *size, struct packllm_method *met
     }
 }
 
+/* "@NUMBER" at the end of word[*size], which is cut off: what --tau is to sim and --shrink to exact and
+ * free, for this method alone. */
+static enum packllm_status take_setting(const char *word, size_t *size,
+                                        struct packllm_method *method, struct packllm_error *err) {
+    const char *at = memchr(word, '@', *size);
+    if (at == NULL) {
+        return PACKLLM_OK;
+    }
+    size_t name = (size_t)(at - word), length = *size - name - 1;
+    bool tau = name == 3 && memcmp(word, "sim", name) == 0;
+    bool shrink = (name == 5 && memcmp(word, "exact", name) == 0) ||
+                  (name == 4 && memcmp(word, "free", name) == 0);
+    char number[64];
+    double value = -1;
+    (void)snprintf(number, sizeof number, "%.*s", (int)length, at + 1);
+    bool ok = (tau || shrink) && length < sizeof number &&
+              number_double(number, &value) == NUMBER_OK && value <= (tau ? 1e6 : 1e9) &&
+              value >= (tau ? 1e-6 : 0);
+    if (!ok) {
+        return fail(
+            err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
+            "--methods: '%s': sim@TAU (above 0), exact@SHRINK or free@SHRINK (0 or more) is "
+            "wanted",
+            word);
+    }
+    method->tau = tau ? value : method->tau;
+    method->shrink = shrink ? value : method->shrink;
+    *size = name;
+    return PACKLLM_OK;
+}
+
 static enum packllm_status read_fixed(struct methods *methods, const char *name, const char *text,
                                       size_t size, struct packllm_method *method,
                                       const struct method_rules *rules, struct packllm_error *err) {
@@ -211,7 +242,8 @@ static enum packllm_status read_one(struct methods *methods, const char *word,
     if (size > 9 && memcmp(word, "dexperts:", 9) == 0) {
         return read_experts(methods, word, word + 9, size - 9, &method, rules, err);
     }
-    return read_weigher(methods, word, size, &method, err);
+    enum packllm_status status = take_setting(word, &size, &method, err);
+    return status < 0 ? status : read_weigher(methods, word, size, &method, err);
 }
 
 enum packllm_status methods_read(struct methods *methods, const char *text,

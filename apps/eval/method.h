@@ -1,6 +1,7 @@
 /* method.h - the names of methods: how members are weighed and fused, or which stands alone.
  *
  *     exact, sim, greedy, free, em, bayes, hedge, uniform, top1, cbtm     a weigher, its usual pool
+ *     sim@TAU, exact@SHRINK, free@SHRINK     with that --tau or --shrink
  *     NAME:log, NAME:linear     in that pool
  *     NAME:whole                a mixture of whole options, weights of the linear pool
  *     fixed:0.7/0.3             given weights; also with a pool behind

@@ -103,6 +103,21 @@ class Figures(Eval):
             self.assertEqual(still[0]["gold_nll"] == running[0]["gold_nll"], same)
         self.bad(2, "eval", task, *PAIR, "--refit", "--weights-mode", "running", says="give up one")
 
+    def test_settings_of_one_method(self):
+        """exact@0 is exact under --shrink 0, sim@2 sim under --tau 2, beside the others."""
+        task = self.task()
+        rows, _ = self.rows(task, *PAIR, "--methods", "exact@0,exact,free@3,sim@2,sim@2:linear")
+        by = {r["method"]: r for r in rows}
+        pure, _ = self.rows(task, *PAIR, "--methods", "exact", "--shrink", "0")
+        flat, _ = self.rows(task, *PAIR, "--methods", "sim,sim:linear", "--tau", "2")
+        free, _ = self.rows(task, *PAIR, "--methods", "free", "--shrink", "3")
+        for name, other in (("exact@0", pure[0]), ("sim@2", flat[0]), ("sim@2:linear", flat[1]), ("free@3", free[0])):
+            self.assertEqual(by[name]["gold_nll"], other["gold_nll"], name)
+            self.assertEqual(by[name]["weights"], other["weights"], name)
+        self.assertNotEqual(by["exact@0"]["weights"], by["exact"]["weights"])
+        for wrong in ("sim@0", "sim@", "exact@-1", "greedy@1", "exact@x:log"):
+            self.bad(2, "eval", task, *PAIR, "--methods", wrong, says=["--methods", wrong])
+
     def test_demonstrations(self):
         task = self.task()
         shots, whole = self.rows(task, *PAIR, "--shots", "2")

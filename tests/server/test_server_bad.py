@@ -182,7 +182,7 @@ class Bodies(Served):
         self.left_alone()
 
     def test_a_full_queue(self):
-        long = {"prompt": ONCE, "max_tokens": 40, "n": 16, "temperature": 1, "model": "stories260K"}
+        long = {"prompt": ONCE, "max_tokens": 200, "n": 16, "temperature": 1, "ignore_eos": True, "model": "stories260K"}
         held = []
         for _ in range(3):
             s = self.server.socket()
