@@ -271,7 +271,7 @@ static enum packllm_status write_reply(struct serve *serve, struct choice *c,
         (void)pthread_mutex_lock(&job->lock);
         enum packllm_finish finish = packllm_session_finish(c->session);
         bool fine = (!job->ask.why || why_add(c, &piece)) &&
-               (piece.size == 0 || buf_add(&c->text, piece.text, piece.size));
+                    (piece.size == 0 || buf_add(&c->text, piece.text, piece.size));
         if (piece.token >= 0) {
             c->tokens++;
             count(serve, METRIC_TOKENS, 1);
