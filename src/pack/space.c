@@ -2,6 +2,7 @@
  * history each and no covers. */
 #include "pack/pack.h" /* first: it asks for the experimental tier */
 
+#include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -200,7 +201,8 @@ enum packllm_status pack_score_tokens(struct packllm_session *s, const char *tex
                                                    : 0,
                 .tokens = s->mapped.on ? r->canonical.tokens : high - from,
                 .windows = 1,
-                .seconds = r->seconds};
+                .seconds = r->seconds,
+                .posterior = (double)NAN};
         }
         *out = (struct packllm_score){.bytes = size - begin,
                                       .context_bytes = begin,
@@ -209,7 +211,10 @@ enum packllm_status pack_score_tokens(struct packllm_session *s, const char *tex
                                       .members = s->member_scores,
                                       .bits_per_byte = sum * bits,
                                       .seconds_evaluate = evaluate,
-                                      .seconds_solve = w.seconds};
+                                      .seconds_solve = w.seconds,
+                                      .posterior = (double)NAN,
+                                      .regret = (double)NAN,
+                                      .regret_bound = (double)NAN};
     }
     base_free(loss);
     tokens_free(tokens, n);

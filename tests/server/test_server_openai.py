@@ -10,7 +10,7 @@ from server_support import ONCE, Running, Served, without_models
 
 cache = os.environ.get("PACKLLM_CACHE") or pathlib.Path(
     os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "packllm"
-sys.path.append(str(pathlib.Path(cache) / "python-clients"))
+sys.path.insert(0, str(pathlib.Path(cache) / "python-clients"))  # before older packages of the system
 try:
     import openai
 except ImportError as why:
