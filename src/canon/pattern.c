@@ -315,8 +315,9 @@ enum packllm_status pattern_open(struct pattern **out, const char *text,
     p->low = alloc_array(p->room, sizeof *p->low);
     p->high = alloc_array(p->room, sizeof *p->high);
     if (p->step == NULL || p->set == NULL || p->low == NULL || p->high == NULL) {
+        size_t room = p->room;
         pattern_close(p);
-        return fail_memory(err, 64 * p->room);
+        return fail_memory(err, 64 * room);
     }
     struct parser r = {.p = p, .text = text, .size = strlen(text)};
     alternatives(&r, 0);
