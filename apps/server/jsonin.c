@@ -1,4 +1,4 @@
-/* jsonin.c - the one file that includes jansson.h. struct jsonin is its json_t under our name. */
+/* jsonin.c - the only file of the server that includes jansson.h. struct jsonin is its json_t under our name. */
 #include "server/jsonin.h"
 
 #include <jansson.h>
