@@ -19,7 +19,7 @@ static void on_progress(void *data, double share) {
 }
 
 void pack_take_cover(struct packllm_session *s, size_t member, struct cover *cover) {
-    cover_adopt(cover, s->params.epsilon, &s->cancel);
+    cover_adopt(cover, &s->pack->trees[member], s->params.epsilon, &s->cancel);
     cover_set_progress(cover, on_progress, s);
     s->covers[member] = cover;
 }

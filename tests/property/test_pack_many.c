@@ -238,11 +238,33 @@ static void test_limits(void **state) {
     world_close(&w);
 }
 
+/* A timeline that began in a view goes on in the pack once the view is closed (it kept the view's
+ * vocabulary structure, which was gone). */
+static void test_a_view_that_is_gone(void **state) {
+    (void)state;
+    struct world w;
+    const size_t first = 0;
+    struct packllm_pack *view = NULL;
+    struct packllm_session *session = NULL;
+    struct packllm_piece piece;
+    world_open(&w, 1, 3);
+    assert_int_equal(packllm_pack_view(&view, w.pack, &first, 1, &err), PACKLLM_OK);
+    assert_int_equal(packllm_session_open(&session, view, NULL, &err), PACKLLM_OK);
+    assert_int_equal(packllm_session_prompt(session, "abab", 4, &err), PACKLLM_OK);
+    assert_int_equal(packllm_session_open_from(&session, w.pack, NULL, session, &err), PACKLLM_OK);
+    packllm_pack_close(view);
+    assert_int_equal(packllm_session_prompt(session, "ababba", 6, &err), PACKLLM_OK);
+    assert_true(packllm_session_step(session, &piece, &err) >= 0);
+    packllm_session_close(session);
+    world_close(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_step_many),
         cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_a_view_that_is_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
