@@ -10,10 +10,10 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "cli.h"
 #include "common/number.h"
 
@@ -44,12 +44,6 @@ struct bench {
     size_t n_rows;
     int64_t repeat;
 };
-
-static double now(void) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* The first `size` bytes of the text, repeated as often as needed, whole characters. */
 static int make_text(struct bench *bench, size_t size) {
@@ -97,10 +91,10 @@ static int weigh_once(struct bench *bench, struct packllm_weights *out_weights,
     if (code != EXIT_FINE) {
         return code;
     }
-    double start = now();
+    double start = base_clock();
     enum packllm_status status =
         packllm_session_weigh(work->session, bench->text.data, bench->text.size, &work->err);
-    *out_seconds = now() - start;
+    *out_seconds = base_clock() - start;
     tty_progress_clear(&work->cli->progress);
     if (status == PACKLLM_OK) {
         status = packllm_session_weights(work->session, out_weights);
@@ -170,7 +164,7 @@ static int generate(struct bench *bench, struct generated *out) {
     enum packllm_status status =
         packllm_session_prompt(work->session, bench->text.data, bench->text.size, &work->err);
     tty_progress_clear(&work->cli->progress);
-    double start = now();
+    double start = base_clock();
     while (status >= 0 && status != PACKLLM_FINISHED) {
         struct packllm_piece piece = {.text = ""};
         status = packllm_session_step(work->session, &piece, &work->err);
@@ -178,7 +172,7 @@ static int generate(struct bench *bench, struct generated *out) {
             (void)buf_add(&out->text, piece.text, piece.size);
         }
     }
-    out->seconds = now() - start;
+    out->seconds = base_clock() - start;
     if (status >= 0) {
         status = packllm_session_stats(work->session, &stats, &work->err);
     }

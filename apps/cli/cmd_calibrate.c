@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "cli.h"
 #include "eval/calibrate.h"
 #include "eval/grade.h"
@@ -40,12 +40,6 @@ struct calibration {
     struct buf progress;
 };
 
-static double now(void) {
-    struct timespec at;
-    (void)clock_gettime(CLOCK_MONOTONIC, &at);
-    return (double)at.tv_sec + (double)at.tv_nsec * 1e-9;
-}
-
 static bool of_text(const struct calibration *k) {
     return k->n == 0;
 }
@@ -59,7 +53,7 @@ static bool show(struct calibration *k) {
     double share = (double)k->n_items / (double)k->wanted;
     buf_cut(&k->progress, 0);
     if (k->n_items > 0) {
-        int seconds = (int)((now() - k->started) * (1 / share - 1) + 0.5);
+        int seconds = (int)((base_clock() - k->started) * (1 / share - 1) + 0.5);
         (void)buf_printf(&k->progress, "%d:%02d left, ", seconds / 60, seconds % 60);
     }
     (void)buf_printf(&k->progress, "%zu/%zu", k->n_items, k->wanted);
@@ -297,7 +291,7 @@ static int fit(struct calibration *k) {
     if (!read_before(k) || k->lambda == NULL) {
         return ui_fail(k->cli, EXIT_WORK, "out of memory");
     }
-    k->started = now();
+    k->started = base_clock();
     enum packllm_status status = packllm_calibration_open(&k->rows, k->work.session, &err);
     if (status >= 0) {
         status = of_text(k) ? add_windows(k, &err) : add_questions(k, &err);
@@ -384,7 +378,7 @@ static void result_json(const struct calibration *k, const char *written, struct
         json_key_double(&json, "stderr_accuracy", r->stderr_right);
     }
     json_key_text(&json, "written", written);
-    json_key_double(&json, "seconds", now() - k->started);
+    json_key_double(&json, "seconds", base_clock() - k->started);
     json_end_object(&json);
 }
 

@@ -8,9 +8,9 @@
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/status.h"
 #include "common/json.h"
 #include "common/json_read.h"
@@ -275,12 +275,6 @@ struct running {
     struct buf figures;
 };
 
-static double now(void) {
-    struct timespec at;
-    (void)clock_gettime(CLOCK_MONOTONIC, &at);
-    return (double)at.tv_sec + (double)at.tv_nsec * 1e-9;
-}
-
 static enum packllm_status demonstrate(struct running *r, struct packllm_error *err) {
     const struct task *from = r->e->shots_from != NULL ? r->e->shots_from : r->task;
     if (from->n < r->e->shots) {
@@ -474,9 +468,9 @@ enum packllm_status eval_run(const struct eval *e, const struct task *task, stru
     settle_blocks(r);
     out->records = alloc_zero(r->n, sizeof *out->records);
     status = out->records != NULL ? status : fail_memory(err, r->n * sizeof *out->records);
-    r->started = now();
+    r->started = base_clock();
     for (size_t i = 0; status >= 0 && i < r->n; i++) {
-        double each = (now() - r->started) / (double)r->measured; /* NAN before the first */
+        double each = (base_clock() - r->started) / (double)r->measured; /* NAN before the first */
         double left = r->measured > 0 ? each * (double)(r->to_measure - r->measured) : (double)NAN;
         status = e->progress(e->data, task->name, i, r->n, left)
                      ? one(r, i, err)

@@ -4,18 +4,12 @@
 #include "eval/write.h" /* first: it asks for the experimental tier */
 
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/status.h"
 
 enum { ANSWER_MAX = 1 << 24 };
-
-static double now(void) {
-    struct timespec at;
-    (void)clock_gettime(CLOCK_MONOTONIC, &at);
-    return (double)at.tv_sec + (double)at.tv_nsec * 1e-9;
-}
 
 bool eval_writes(const struct packllm_method *method) {
     return method->member >= 0 ? !method->canonical
@@ -51,7 +45,7 @@ static enum packllm_status write_one(const struct eval *e, const struct task *ta
     struct packllm_stats stats;
     struct buf text;
     size_t n = e->n_members;
-    double start = now(), read = 0;
+    double start = base_clock(), read = 0;
     buf_init(&text, ANSWER_MAX);
     enum packllm_status status = packllm_session_use(e->session, &e->methods->list[k], err);
     if (status >= 0) {
@@ -84,8 +78,8 @@ static enum packllm_status write_one(const struct eval *e, const struct task *ta
         out->texts[k] = alloc_text(text.data, strlen(text.data));
         status = out->texts[k] != NULL ? PACKLLM_OK : fail_memory(err, text.size);
     }
-    out->own[k] = now() - start - read;
-    out->seconds += now() - start;
+    out->own[k] = base_clock() - start - read;
+    out->seconds += base_clock() - start;
     buf_done(&text);
     return status;
 }

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "server/http.h"
 
 enum { CHUNK_ROOM = 1 << 24, CONNECTION_MEMORY = 64 << 10 };
@@ -33,12 +34,6 @@ struct http {
     bool sweeping;
     atomic_bool stop;
 };
-
-static double now(void) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static int fd_of(struct MHD_Connection *c) {
     const union MHD_ConnectionInfo *info =
@@ -70,7 +65,7 @@ static void *sweep(void *data) {
     while (!atomic_load(&http->stop)) {
         (void)nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
         (void)pthread_mutex_lock(&http->lock);
-        double limit = now() - (double)http->config.timeout;
+        double limit = base_clock() - (double)http->config.timeout;
         for (unsigned i = 0; i < http->config.connections; i++) {
             struct connection *c = &http->open[i];
             if (c->fd >= 0 && c->since > 0 && c->since < limit) {
@@ -86,7 +81,7 @@ static void *sweep(void *data) {
 static void on_connection(void *data, struct MHD_Connection *c, void **socket,
                           enum MHD_ConnectionNotificationCode code) {
     (void)socket;
-    note(data, fd_of(c), code == MHD_CONNECTION_NOTIFY_STARTED ? now() : -1);
+    note(data, fd_of(c), code == MHD_CONNECTION_NOTIFY_STARTED ? base_clock() : -1);
 }
 
 /* ---- replies ---- */
@@ -159,7 +154,7 @@ static void *on_uri(void *data, const char *uri, struct MHD_Connection *c) {
     struct http_exchange *x = alloc_zero(1, sizeof *x);
     if (x != NULL) {
         x->connection = c;
-        x->started = now();
+        x->started = base_clock();
     }
     return x;
 }

@@ -4,15 +4,10 @@
 #include <time.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "server/private.h"
 
 enum { TEXT_CEILING = 1 << 28 };
-
-double serve_clock(void) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 struct job *job_open(void) {
     struct job *job = alloc_zero(1, sizeof *job);
@@ -26,7 +21,7 @@ struct job *job_open(void) {
     (void)pthread_cond_init(&job->changed, &attributes);
     (void)pthread_condattr_destroy(&attributes);
     job->created = (int64_t)time(NULL);
-    job->started = serve_clock();
+    job->started = base_clock();
     return job;
 }
 

@@ -141,7 +141,6 @@ bool job_piece(struct choice *c, const struct packllm_piece *piece, bool first);
 void job_cancel(struct job *job);
 /* Waits until something changed or seconds have passed; with the lock held. */
 void job_wait(struct job *job, double seconds);
-double serve_clock(void); /* seconds, monotonic */
 
 /* After a step, before its text is added; with the lock held. False: no memory. */
 bool why_add(struct choice *c, const struct packllm_piece *piece);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "embed_web_app_js.h"
 #include "embed_web_icon_svg.h"
 #include "embed_web_index_html.h"
@@ -575,11 +576,11 @@ static bool stream_more(struct http_exchange *x, struct buf *out) {
     while (!over && out->size == 0) {
         wait_a_little(serve, x, job);
         over = reply_stream(out, job);
-        if (out->size == 0 && serve_clock() - job->last_sent > 1.0) {
+        if (out->size == 0 && base_clock() - job->last_sent > 1.0) {
             (void)buf_add_text(out, ": ping\n\n");
         }
     }
-    job->last_sent = serve_clock();
+    job->last_sent = base_clock();
     (void)pthread_mutex_unlock(&job->lock);
     return over;
 }
@@ -614,10 +615,10 @@ static bool run_job(struct serve *serve, struct http_exchange *x, enum ask_kind 
     x->data = job;
     x->done = end_job;
     (void)pthread_mutex_lock(&job->lock);
-    double until = serve_clock() + 0.5;
+    double until = base_clock() + 0.5;
     /* What fails at once gets its own status, also where a stream is wanted. */
-    while (!job->finished && !(job->ask.stream &&
-                               (serve_clock() > until || job->choices[0].state >= CHOICE_WRITES))) {
+    while (!job->finished &&
+           !(job->ask.stream && (base_clock() > until || job->choices[0].state >= CHOICE_WRITES))) {
         wait_a_little(serve, x, job);
     }
     bool fine = !(job->finished && job->failed);

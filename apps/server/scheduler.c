@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "server/private.h"
 
 enum { LONG = 512 }; /* bytes of a prompt whose choices are written one after the other */
@@ -230,12 +231,12 @@ static enum packllm_status begin(struct scheduler *s, struct slot *slot, struct 
     c->session = session;
     c->state = CHOICE_READS;
     (void)pthread_mutex_unlock(&job->lock);
-    double start = serve_clock();
+    double start = base_clock();
     if (job->ask.kind == ASK_WEIGHTS && job->ask.n_prompts == 0) {
         return PACKLLM_OK;
     }
     status = read_prompt(s, c, err);
-    count(serve, METRIC_PROMPT_MS, (uint64_t)((serve_clock() - start) * 1e3));
+    count(serve, METRIC_PROMPT_MS, (uint64_t)((base_clock() - start) * 1e3));
     if (status < 0) {
         return status;
     }
@@ -261,10 +262,10 @@ static enum packllm_status write_reply(struct serve *serve, struct choice *c,
     enum packllm_status status = PACKLLM_PIECE;
     while (status == PACKLLM_PIECE) {
         struct packllm_piece piece = {.text = "", .token = -1};
-        double start = serve_clock();
+        double start = base_clock();
         status = atomic_load(&job->cancelled) ? PACKLLM_E_CANCELLED
                                               : packllm_session_step(c->session, &piece, err);
-        count(serve, METRIC_STEP_MS, (uint64_t)((serve_clock() - start) * 1e3));
+        count(serve, METRIC_STEP_MS, (uint64_t)((base_clock() - start) * 1e3));
         if (status < 0) {
             return status;
         }
@@ -414,11 +415,11 @@ void scheduler_stop(struct scheduler *s, double grace) {
     if (s == NULL || s->n_workers == 0) {
         return;
     }
-    double until = serve_clock() + grace;
+    double until = base_clock() + grace;
     (void)pthread_mutex_lock(&s->lock);
     s->stop = true;
     (void)pthread_cond_broadcast(&s->changed);
-    while (serve_clock() < until && (s->first != NULL || s->n_active > 0)) {
+    while (base_clock() < until && (s->first != NULL || s->n_active > 0)) {
         (void)pthread_mutex_unlock(&s->lock);
         (void)nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
         (void)pthread_mutex_lock(&s->lock);

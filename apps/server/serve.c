@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "server/http.h"
 
 enum { GRACE = 10, THREADS_SPARE = 32 };
@@ -41,7 +42,7 @@ static void on_finished(void *data, struct http_exchange *x, bool whole) {
         atomic_fetch_add(&serve->metrics.value[METRIC_REFUSED], 1);
     }
     log_request(serve, x->id, x->method, x->path, whole || x->status >= 400 ? x->status : 499,
-                serve_clock() - x->started, x->data);
+                base_clock() - x->started, x->data);
 }
 
 /* A socket that listens; -1: *error. */

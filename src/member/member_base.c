@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
 #include "base/status.h"
@@ -173,10 +172,4 @@ bool member_on_progress(float share, void *data) {
         p->cancelled = true;
     }
     return !p->cancelled;
-}
-
-double member_seconds(void) {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }

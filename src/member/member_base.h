@@ -53,6 +53,4 @@ struct member_progress {
 };
 bool member_on_progress(float share, void *data); /* struct member_progress; false: stop */
 
-double member_seconds(void); /* a monotonic clock */
-
 #endif

@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/status.h"
 #include "llama.h"
 #include "member/member.h"
@@ -708,7 +709,7 @@ static void batch_add(struct llama_ctx *c, int32_t token, int32_t seq, uint32_t 
 static enum packllm_status decode(struct llama_ctx *c, struct packllm_error *err) {
     struct llama_member *m = (struct llama_member *)c->base.member;
     (void)pthread_mutex_lock(&c->pool->busy);
-    double start = member_seconds();
+    double start = base_clock();
     log_begin(m);
     int32_t rc = llama_decode(c->context, c->batch);
     if (rc == 1 && c->n_marks > 0) { /* no room: the states kept give way */
@@ -716,7 +717,7 @@ static enum packllm_status decode(struct llama_ctx *c, struct packllm_error *err
         rc = llama_decode(c->context, c->batch);
     }
     llama_synchronize(c->context);
-    c->base.seconds += member_seconds() - start;
+    c->base.seconds += base_clock() - start;
     (void)pthread_mutex_unlock(&c->pool->busy);
     if (rc == 0) {
         c->base.forwards += (uint64_t)c->batch.n_tokens;

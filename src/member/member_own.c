@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/status.h"
 #include "member/member.h"
 #include "member/member_base.h"
@@ -214,10 +215,10 @@ static enum packllm_status own_item(struct own_context *c, const struct member_i
     if (!item->want_row) {
         return PACKLLM_OK;
     }
-    double start = member_seconds();
+    double start = base_clock();
     int failed =
         m->logits(m->data, c->histories.tokens[item->seq], c->histories.length[item->seq], c->row);
-    c->base.seconds += member_seconds() - start;
+    c->base.seconds += base_clock() - start;
     if (failed != 0) {
         return fail(err, PACKLLM_E_MODEL, m->base.index,
                     "member '%s': its logits function failed (%d) at token %" PRIu32, m->base.name,

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/status.h"
 #include "member/member_base.h"
 
@@ -80,12 +81,6 @@ struct member_gate {
 
 /* ---- the gate ------------------------------------------------------------------------------ */
 
-static double now(void) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 enum packllm_status member_gate_open(struct member_gate **out, struct packllm_error *err) {
     struct member_gate *gate = alloc_zero(1, sizeof *gate);
     if (gate == NULL) {
@@ -113,7 +108,7 @@ void member_gate_close(struct member_gate *gate) {
 static void one_less(struct member_gate *gate) {
     gate->running--;
     if (gate->running <= 0) {
-        gate->quiet = now();
+        gate->quiet = base_clock();
     }
 }
 
@@ -349,7 +344,7 @@ static void lead(struct member_gate *gate) {
         gate->computing = false;
     }
     sort_out(gate);
-    double at = now(); /* those it served may come again before the next */
+    double at = base_clock(); /* those it served may come again before the next */
     for (struct request *r = gate->waiting; r != NULL; r = r->next) {
         r->since = at;
     }
@@ -358,7 +353,7 @@ static void lead(struct member_gate *gate) {
 
 /* Seconds until a batch may begin without those who do not wait: <= 0 now. */
 static double until_batch(struct member_gate *gate) {
-    double most = gate->last > HOLD_LEAST ? gate->last : HOLD_LEAST, at = now();
+    double most = gate->last > HOLD_LEAST ? gate->last : HOLD_LEAST, at = base_clock();
     double since = gate->waiting->since;
     for (const struct request *r = gate->waiting; r != NULL; r = r->next) {
         since = r->since < since ? r->since : since;
@@ -378,7 +373,7 @@ static double until_batch(struct member_gate *gate) {
 }
 
 static void wait_for(struct member_gate *gate, double seconds) {
-    double at = now() + seconds;
+    double at = base_clock() + seconds;
     struct timespec until = {.tv_sec = (time_t)at};
     until.tv_nsec = (long)((at - (double)until.tv_sec) * 1e9);
     (void)pthread_cond_timedwait(&gate->changed, &gate->lock, &until);
@@ -398,7 +393,7 @@ static enum packllm_status view_eval(struct member_context *base, const struct m
         end = &(*end)->next;
     }
     *end = &r;
-    r.since = now();
+    r.since = base_clock();
     one_less(gate);
     while (!r.finished) {
         double left = gate->computing ? 0.0 : until_batch(gate);

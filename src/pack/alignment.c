@@ -2,10 +2,9 @@
  * between them. */
 #include "pack/pack.h" /* first: it asks for the experimental tier */
 
-#include <time.h>
-
 #include "align/store.h"
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/status.h"
 
 struct packllm_alignment {
@@ -57,12 +56,6 @@ static bool on_progress(void *ctx, double share) {
     return p->progress(p->progress_data, PACKLLM_NO_MEMBER, share);
 }
 
-static double now(void) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static enum packllm_status make_map(struct packllm_alignment *a,
                                     struct packllm_align_params *params,
                                     struct packllm_error *err) {
@@ -77,10 +70,10 @@ static enum packllm_status make_map(struct packllm_alignment *a,
         .progress = params->progress != NULL ? on_progress : NULL,
         .progress_ctx = params,
     };
-    double start = now();
+    double start = base_clock();
     enum packllm_status s = align_cached(&a->map, &request, params->cache, &a->cached, a->warning,
                                          sizeof a->warning, err);
-    a->seconds = now() - start;
+    a->seconds = base_clock() - start;
     return s;
 }
 

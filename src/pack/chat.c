@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/status.h"
 #include "member/member_chat.h"
 
@@ -313,7 +314,7 @@ static enum packllm_status read_and_weigh(struct packllm_session *s, struct pack
     struct chat *chat = s->chat;
     size_t turn[TURNS], n = counted(chat, turn), bytes = 0;
     struct score_weights w = {0};
-    double start = score_clock();
+    double start = base_clock();
     enum packllm_status status = PACKLLM_OK;
     for (size_t k = 0; k < n; k++) {
         bytes += chat->written[0].size[turn[k]];
@@ -337,7 +338,7 @@ static enum packllm_status read_and_weigh(struct packllm_session *s, struct pack
     }
     sum_readings(s, turn, n, bytes);
     s->in_tokens = false; /* what is read is read in bytes */
-    pack_fill_weights(s, bytes > 0 ? bytes : 1, &w, score_clock() - start - w.seconds);
+    pack_fill_weights(s, bytes > 0 ? bytes : 1, &w, base_clock() - start - w.seconds);
     s->weights.bytes = bytes;
     s->in_tokens = s->may_use_tokens;
     pack_keep_weighted(s);
@@ -372,7 +373,7 @@ static enum packllm_status prompt_chat(struct packllm_session *s,
     if (status < 0) {
         return status;
     }
-    double start = score_clock();
+    double start = base_clock();
     atomic_store(&s->cancel, false);
     s->ready = s->started = s->closing = false;
     status = write_all(s, chat, err);
@@ -406,7 +407,7 @@ static enum packllm_status prompt_chat(struct packllm_session *s,
     for (size_t i = 0; i < s->pack->n; i++) {
         s->tokens_before[i] = 0;
     }
-    s->seconds_prompt = score_clock() - start;
+    s->seconds_prompt = base_clock() - start;
     return pack_begin_reply(s, "", 0, prompt_tokens, err);
 }
 

@@ -6,6 +6,7 @@
 
 #include "align/store.h"
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/status.h"
 
 enum packllm_status pack_mapped_open(struct packllm_session *s, struct packllm_error *err) {
@@ -188,7 +189,7 @@ static enum packllm_status read_mapped(struct packllm_session *s, size_t i, cons
         .silent_first = first->space_prefix != s->pack->members[i]->space_prefix,
     };
     enum packllm_status status = pack_cover(s, i, &cover, err);
-    double start = score_clock(), inside = status >= 0 ? cover_seconds(cover) : 0.0;
+    double start = base_clock(), inside = status >= 0 ? cover_seconds(cover) : 0.0;
     uint64_t forwards = status >= 0 ? cover_forwards(cover) : 0;
     if (!read_before) {
         *r = (struct score_reading){.bytes = t->size, .windows = 1};
@@ -211,7 +212,7 @@ static enum packllm_status read_mapped(struct packllm_session *s, size_t i, cons
     }
     if (status >= 0) {
         r->forwards += cover_forwards(cover) - forwards;
-        r->seconds += score_clock() - start;
+        r->seconds += base_clock() - start;
         r->seconds_model += cover_seconds(cover) - inside;
     }
     return status;

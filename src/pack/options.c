@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/status.h"
 #include "math/logsum.h"
 
@@ -289,7 +290,7 @@ static void score_alone(struct call *c, const struct packllm_method *m, double *
 static enum packllm_status run_method(struct call *c, const struct packllm_method *m, size_t k,
                                       struct packllm_error *err) {
     struct packllm_session *s = c->s;
-    double start = score_clock(), *nll = c->nll + k * c->n_options;
+    double start = base_clock(), *nll = c->nll + k * c->n_options;
     double *lambda = c->weights + k * s->pack->n;
     enum packllm_status status = PACKLLM_OK;
     if (m->member >= 0) {
@@ -312,7 +313,7 @@ static enum packllm_status run_method(struct call *c, const struct packllm_metho
         }
         memcpy(lambda, s->lambda, s->pack->n * sizeof *lambda);
     }
-    c->seconds[k] = score_clock() - start;
+    c->seconds[k] = base_clock() - start;
     return status;
 }
 
@@ -366,7 +367,7 @@ enum packllm_status packllm_session_options(struct packllm_session *s, const cha
                      .options = options,
                      .n_options = n_options,
                      .params = params != NULL ? *params : packllm_options_params_default()};
-    double start = score_clock();
+    double start = base_clock();
     struct packllm_session_params own = s->params;
     enum packllm_status status = check(&c, methods, n_methods, err);
     if (status < 0) {
@@ -398,7 +399,7 @@ enum packllm_status packllm_session_options(struct packllm_session *s, const cha
                                                 .tokens = c.tokens,
                                                 .reading = c.reading,
                                                 .forward = c.forward,
-                                                .seconds = score_clock() - start,
+                                                .seconds = base_clock() - start,
                                                 .n_methods = n_methods,
                                                 .n_options = n_options,
                                                 .n_members = s->pack->n};

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/status.h"
 #include "math/logsum.h"
 
@@ -136,7 +137,7 @@ static enum packllm_status score_text(struct packllm_session *s, const char *tex
     }
     struct tally t;
     float *store = alloc_array(n, PACKLLM_EVENTS * sizeof *store);
-    double start = score_clock();
+    double start = base_clock();
     status = tally_open(&t, s, &p, err);
     if (status >= 0 && store == NULL) {
         status = fail_memory(err, n * PACKLLM_EVENTS * sizeof(float));
@@ -148,7 +149,7 @@ static enum packllm_status score_text(struct packllm_session *s, const char *tex
         status = pack_read_bytes(s, text, size, p.context_bytes, p.context_bytes,
                                  !p.through_generation, &w, err);
     }
-    score.seconds_evaluate = score_clock() - start - w.seconds;
+    score.seconds_evaluate = base_clock() - start - w.seconds;
     if (status >= 0) {
         tally_context(&t, text, p.context_bytes);
     }
@@ -233,13 +234,13 @@ enum packllm_status packllm_bench_plain(struct packllm_pack *pack, size_t member
             status = member_eval(kv, items, count, ignore_row, NULL, err);
         }
     }
-    double start = score_clock();
+    double start = base_clock();
     for (size_t i = first; i < n && status >= 0; i++) {
         struct member_item one = {.token = tokens[i], .want_row = true};
         status = member_eval(kv, &one, 1, ignore_row, NULL, err);
     }
     if (status >= 0) {
-        *out_seconds = score_clock() - start;
+        *out_seconds = base_clock() - start;
         *out_tokens = n - first;
     }
     member_context_close(kv);

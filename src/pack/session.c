@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/status.h"
 #include "math/logsum.h"
 
@@ -326,7 +327,7 @@ static enum packllm_status read_prompt(struct packllm_session *s, const char *te
     if (status < 0) {
         return status;
     }
-    double start = score_clock();
+    double start = base_clock();
     struct score_weights w = {0};
     atomic_store(&s->cancel, false);
     s->ready = s->started = s->closing = s->known = false;
@@ -347,14 +348,14 @@ static enum packllm_status read_prompt(struct packllm_session *s, const char *te
         status = crowd ? pack_read_crowd(s, text, size, windows, &w, err)
                        : pack_read_bytes(s, text, size, size, 0, windows, &w, err);
     }
-    double evaluate = score_clock() - start - w.seconds;
+    double evaluate = base_clock() - start - w.seconds;
     if (status < 0) {
         pack_drop_readings(s);
         return status == PACKLLM_E_CONTEXT ? pack_context_error(s, text, size, err) : status;
     }
     pack_keep_weighted(s);
     pack_fill_weights(s, size, &w, evaluate);
-    s->seconds_prompt = score_clock() - start;
+    s->seconds_prompt = base_clock() - start;
     pack_drop_readings(s);
     return PACKLLM_OK;
 }
@@ -675,7 +676,7 @@ enum packllm_status pack_step(struct packllm_session *s, struct packllm_piece *o
         s->ready = false;
         return fail(err, PACKLLM_E_CANCELLED, PACKLLM_NO_MEMBER, "cancelled");
     }
-    double start = score_clock();
+    double start = base_clock();
     int32_t id = -1;
     enum packllm_status status = PACKLLM_OK;
     if (s->params.max_tokens == 0) {
@@ -698,7 +699,7 @@ enum packllm_status pack_step(struct packllm_session *s, struct packllm_piece *o
             status = take(s, id, &piece, &why);
         }
     }
-    s->seconds_generate += score_clock() - start;
+    s->seconds_generate += base_clock() - start;
     if (status < 0) {
         s->ready = false;
         if (err != NULL) {

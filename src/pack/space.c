@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/status.h"
 #include "math/logsum.h"
 
@@ -147,7 +148,7 @@ enum packllm_status pack_score_tokens(struct packllm_session *s, const char *tex
                                       size_t context, struct packllm_score *out,
                                       struct packllm_error *err) {
     struct score_tokens *tokens = NULL;
-    double start = score_clock();
+    double start = base_clock();
     size_t n = s->pack->n;
     struct score_weights w = {0};
     atomic_store(&s->cancel, false);
@@ -156,7 +157,7 @@ enum packllm_status pack_score_tokens(struct packllm_session *s, const char *tex
     if (status < 0) {
         return status;
     }
-    double evaluate = score_clock() - start;
+    double evaluate = base_clock() - start;
     const struct score_tokens *t = &tokens[0];
     size_t low = score_tokens_until(t, context), high = t->rows.n;
     size_t weighed = low > 0 ? t->end[low - 1] : 0;

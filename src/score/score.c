@@ -2,16 +2,10 @@
 #include "score/score.h"
 
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/status.h"
-
-double score_clock(void) {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 void score_reading_done(struct score_reading *r) {
     base_free(r->logq);
@@ -119,7 +113,7 @@ static enum packllm_status read_from(struct cover *cover, const struct member *m
                                      struct packllm_error *err) {
     struct packllm_error why;
     struct score_reading r = {.bytes = size - base};
-    double start = score_clock(), inside = cover_seconds(cover);
+    double start = base_clock(), inside = cover_seconds(cover);
     uint64_t forwards = cover_forwards(cover);
     r.logq = alloc_array(r.bytes, PACKLLM_EVENTS * sizeof *r.logq);
     r.parked = alloc_array(r.bytes, sizeof *r.parked);
@@ -142,7 +136,7 @@ static enum packllm_status read_from(struct cover *cover, const struct member *m
         return status;
     }
     r.forwards = cover_forwards(cover) - forwards;
-    r.seconds = score_clock() - start;
+    r.seconds = base_clock() - start;
     r.seconds_model = cover_seconds(cover) - inside;
     *out = r;
     return PACKLLM_OK;

@@ -75,6 +75,4 @@ enum packllm_status score_read_tail(struct cover *cover, const struct member *me
                                     const char *text, size_t size, size_t from,
                                     struct score_reading *out, struct packllm_error *err);
 
-double score_clock(void); /* monotonic seconds */
-
 #endif

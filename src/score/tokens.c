@@ -2,6 +2,7 @@
 #include "score/tokens.h"
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/status.h"
 
 void score_tokens_done(struct score_tokens *t) {
@@ -67,7 +68,7 @@ enum packllm_status score_read_tokens(struct cover *cover, const struct prefix_t
         *out = (struct score_tokens){0};
     }
     uint64_t forwards = cover_forwards(cover);
-    double start = score_clock(), inside = cover_seconds(cover);
+    double start = base_clock(), inside = cover_seconds(cover);
     enum packllm_status status = cover_read_tokens(cover, text, size, go_on, on_token, &r, err);
     if (status < 0) {
         score_tokens_done(&r.tokens);
@@ -78,7 +79,7 @@ enum packllm_status score_read_tokens(struct cover *cover, const struct prefix_t
     size_t from = score_tokens_from(&r.tokens, context);
     cover_canonical(cover, from > 0 ? r.tokens.end[from - 1] : 0, &reading.canonical);
     reading.forwards = cover_forwards(cover) - forwards;
-    reading.seconds = score_clock() - start;
+    reading.seconds = base_clock() - start;
     reading.seconds_model = cover_seconds(cover) - inside;
     *out = r.tokens;
     *out_reading = reading;
@@ -145,7 +146,7 @@ enum packllm_status score_weigh_tokens(const struct score_method *method, size_t
                                        size_t bytes, double *lambda, struct score_weights *out,
                                        struct packllm_error *err) {
     struct score_weights w;
-    double start = score_clock();
+    double start = base_clock();
     struct fuse_tokens k;
     const struct fuse_rows **rows = NULL;
     (void)score_weigh_nothing(method, n, lambda, &w, NULL);
@@ -164,7 +165,7 @@ enum packllm_status score_weigh_tokens(const struct score_method *method, size_t
     fuse_tokens_done(&k);
     base_free(rows);
     if (status >= 0) {
-        w.seconds = score_clock() - start;
+        w.seconds = base_clock() - start;
         *out = w;
     }
     return status;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/status.h"
 #include "score/score.h"
 
@@ -177,7 +178,7 @@ enum packllm_status score_weigh_rows(const struct score_method *method, size_t n
                                      const double *weight, double *lambda,
                                      struct score_weights *out, struct packllm_error *err) {
     struct score_weights w = nothing;
-    double start = score_clock();
+    double start = base_clock();
     if (bytes == 0) {
         return score_weigh_nothing(method, n, lambda, out, err);
     }
@@ -197,7 +198,7 @@ enum packllm_status score_weigh_rows(const struct score_method *method, size_t n
         fuse_block_done(&block);
     }
     if (status >= 0) {
-        w.seconds = score_clock() - start;
+        w.seconds = base_clock() - start;
         *out = w;
     }
     base_free(event);
