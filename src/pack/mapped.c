@@ -133,15 +133,11 @@ struct text {
 /* The member reads the text in its own tokens. */
 static enum packllm_status read_own(struct packllm_session *s, size_t i, const struct text *t,
                                     struct score_tokens *out, struct packllm_error *err) {
-    struct cover *cover = NULL;
     struct cover_canonical behind;
-    enum packllm_status status = pack_cover(s, i, &cover, err);
+    enum packllm_status status =
+        pack_read_own_tokens(s, i, t->text, t->size, t->context, false, out, err);
     if (status >= 0) {
-        status = score_read_tokens(cover, &s->pack->trees[i], t->text, t->size, t->context, false,
-                                   out, &s->readings[i], err);
-    }
-    if (status >= 0) {
-        cover_canonical(cover, t->weighed, &behind);
+        cover_canonical(s->covers[i], t->weighed, &behind);
         t->nll[i] = s->readings[i].whole.nll - (t->weighed < t->size ? behind.nll : 0.0);
         pack_keep_best(s);
     }

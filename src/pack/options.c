@@ -296,12 +296,7 @@ static enum packllm_status run_method(struct call *c, const struct packllm_metho
     if (m->member >= 0) {
         score_alone(c, m, nll, &c->context_nll[k], lambda);
     } else {
-        s->params.weigher = m->weigher;
-        s->params.pool = m->pool;
-        s->params.shrink = m->shrink;
-        s->params.tau = m->tau;
-        s->params.alpha = m->alpha;
-        memcpy(s->params.experts, m->experts, sizeof m->experts);
+        pack_put_method(s, m);
         for (size_t o = 0; o < c->n_options && status >= 0; o++) {
             if (!c->params.running && (o == 0 || c->params.refit)) {
                 size_t size = c->params.refit ? join(c, o) : c->size;

@@ -122,6 +122,10 @@ enum packllm_status pack_score_tokens(struct packllm_session *s, const char *tex
                                       size_t context, struct packllm_score *out,
                                       struct packllm_error *err);
 
+/* Member i reads text in its own tokens, into *out and its reading. go_on: as score_read_tokens. */
+enum packllm_status pack_read_own_tokens(struct packllm_session *s, size_t i, const char *text,
+                                         size_t size, size_t context, bool go_on,
+                                         struct score_tokens *out, struct packllm_error *err);
 bool pack_same_vocabulary(const struct packllm_session *s, size_t a, size_t b, uint32_t *differs);
 
 /* mapped.c: token space of members with different vocabularies. */
@@ -241,6 +245,9 @@ bool constraint_allows(const struct constraint *c, uint8_t byte);
 bool constraint_fits(struct constraint *c, const uint8_t *bytes, size_t size);
 /* ranks[tree->n]: the tokens that fit, ascending. False: `budget` bytes were tried before all. */
 bool constraint_list(struct constraint *c, size_t budget, uint32_t *ranks, size_t *out_n);
+
+/* use.c: how the session weighs and fuses from now on; fixed weights are set apart. */
+void pack_put_method(struct packllm_session *s, const struct packllm_method *method);
 
 /* choose.c: one symbol of the reply. *out_id: display token (or byte), or -1 for END. */
 struct choice;

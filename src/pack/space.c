@@ -85,6 +85,16 @@ static void tokens_free(struct score_tokens *tokens, size_t n) {
     base_free(tokens);
 }
 
+enum packllm_status pack_read_own_tokens(struct packllm_session *s, size_t i, const char *text,
+                                         size_t size, size_t context, bool go_on,
+                                         struct score_tokens *out, struct packllm_error *err) {
+    struct cover *cover = NULL;
+    enum packllm_status status = pack_cover(s, i, &cover, err);
+    return status < 0 ? status
+                      : score_read_tokens(cover, &s->pack->trees[i], text, size, context, go_on,
+                                          out, &s->readings[i], err);
+}
+
 /* All members' readings of text: *out[n], to be freed by tokens_free. */
 static enum packllm_status read_all(struct packllm_session *s, const char *text, size_t size,
                                     size_t weighed, size_t context, bool go_on,
@@ -100,12 +110,7 @@ static enum packllm_status read_all(struct packllm_session *s, const char *text,
         status = pack_mapped_read(s, text, size, weighed, context, tokens, err);
     }
     for (size_t i = 0; i < n && status >= 0 && !s->mapped.on; i++) {
-        struct cover *cover = NULL;
-        status = pack_cover(s, i, &cover, err);
-        if (status >= 0) {
-            status = score_read_tokens(cover, &s->pack->trees[i], text, size, context, go_on,
-                                       &tokens[i], &s->readings[i], err);
-        }
+        status = pack_read_own_tokens(s, i, text, size, context, go_on, &tokens[i], err);
         if (status >= 0) {
             pack_keep_best(s);
         }

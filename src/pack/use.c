@@ -8,6 +8,15 @@
 #include "base/alloc.h"
 #include "base/status.h"
 
+void pack_put_method(struct packllm_session *s, const struct packllm_method *method) {
+    s->params.weigher = method->weigher;
+    s->params.pool = method->pool;
+    s->params.shrink = method->shrink;
+    s->params.tau = method->tau;
+    s->params.alpha = method->alpha;
+    memcpy(s->params.experts, method->experts, sizeof method->experts);
+}
+
 static enum packllm_status set_fixed(struct packllm_session *s, const double *weights,
                                      struct packllm_error *err) {
     size_t n = s->pack->n;
@@ -59,12 +68,7 @@ enum packllm_status packllm_session_use(struct packllm_session *s,
         status = set_fixed(s, method->fixed, err);
     }
     if (status >= 0) {
-        s->params.weigher = method->weigher;
-        s->params.pool = method->pool;
-        s->params.shrink = method->shrink;
-        s->params.tau = method->tau;
-        s->params.alpha = method->alpha;
-        memcpy(s->params.experts, method->experts, sizeof method->experts);
+        pack_put_method(s, method);
     }
     return status;
 }
