@@ -80,7 +80,7 @@ static int repair(struct cli *cli, struct buf *text) {
 /* Found here before models are loaded, so that the word comes at once. */
 static int check(struct cli *cli, struct buf *text) {
     if (text->size == 0) {
-        return ui_fail(cli, EXIT_WORK, "the prompt is empty");
+        return ui_fail(cli, EXIT_WORK, "the prompt is empty: give one with -p or -f, or through a pipe");
     }
     size_t good = utf8_check(text->data, text->size);
     if (good < text->size && opt_set(&cli->args, OPT_LOSSY)) {
