@@ -7,6 +7,8 @@
 #include "base/status.h"
 #include "cover/private.h"
 
+enum { TAIL = 64 }; /* bytes */
+
 static_assert((int)COVER_BEGUN_MOST == (int)FRONT_OPEN, "one for each open cover");
 
 /* Where a row is not there any more the place was not kept either. */
@@ -57,6 +59,47 @@ double cover_ended(const struct cover *c) {
         ended += o->node->at == c->front.x ? mine : 0.0;
     }
     return all > 0.0 ? ended / all : 1.0;
+}
+
+enum packllm_status cover_ended_told(struct cover *c, double *out_share,
+                                     struct packllm_error *err) {
+    uint64_t resyncs = c->resyncs;
+    size_t first = c->n_chain;
+    double ended = 0.0, all = 0.0;
+    *out_share = 1.0;
+    /* What begins further back hardly reaches the end. */
+    while (first > 0 && c->chain[first - 1]->at + TAIL > c->size) {
+        first--;
+    }
+    first = first > 0 ? first - 1 : 0;
+    if (c->n_chain == 0 || c->size != c->known || !node_ready(c->chain[first])) {
+        return PACKLLM_OK;
+    }
+    memset(c->count, 0, sizeof c->count);
+    c->n_counted = 0.0;
+    c->n_request = 0;
+    front_start(c, &c->front, c->chain[first]);
+    enum packllm_status status = PACKLLM_OK;
+    for (size_t x = c->chain[first]->at; x < c->known && status >= 0; x++) {
+        c->p_last[x] = front_step(c, &c->front, (uint8_t)c->text[x], &c->front);
+        front_count(c, (uint8_t)c->text[x]);
+        status = settle_front(c, true, err);
+    }
+    for (size_t i = 0; i < c->n_request; i++) {
+        c->request[i]->wanted = false; /* nobody evaluates them */
+    }
+    c->n_request = 0;
+    c->resyncs = resyncs;
+    for (unsigned i = 0; i < c->front.n_open && !c->front.lost; i++) {
+        double mine = share(c, &c->front.open[i]);
+        all += mine;
+        ended += c->front.open[i].node->at == c->front.x ? mine : 0.0;
+    }
+    for (unsigned i = 0; i < c->front.n_parked && !c->front.lost; i++) {
+        all += c->front.parked[i].w;
+    }
+    *out_share = all > 0.0 ? ended / all : 1.0;
+    return status;
 }
 
 /* Writes what the text does not have of the token behind it; the caller says whether it stays. */

@@ -154,6 +154,10 @@ enum { COVER_BEGUN_MOST = 40 };
 size_t cover_begun(const struct cover *cover, struct cover_begun *out);
 /* P(a token ends where the text does | text), of the histories that are live there. */
 double cover_ended(const struct cover *cover);
+/* About the same behind cover_read_tokens, from what it evaluated: the share of any other end counts as
+ * of no end there. Text and rows stay; cover_narrow, or cover_sync and cover_walk, may follow. */
+enum packllm_status cover_ended_told(struct cover *cover, double *out_share,
+                                     struct packllm_error *err);
 /* Whether that history with the token behind it is canonical. */
 enum packllm_status cover_check_begun(struct cover *cover, const struct cover_begun *begun,
                                       int32_t token, bool *canonical, struct packllm_error *err);

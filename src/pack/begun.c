@@ -20,11 +20,32 @@ enum { BEGUN_MOST = 256 }; /* tokens of D, whatever the sampling settings are */
 /* Below it the prompt more likely than not ends inside a token. */
 #define ENDED 0.5
 
-bool begun_inside(const struct packllm_session *s) {
+enum packllm_status begun_look(struct packllm_session *s, struct packllm_error *err) {
+    struct cover *cover = s->covers[s->display];
+    enum packllm_status status = PACKLLM_OK;
+    double share = 1.0;
+    s->inside = false;
     /* A chat's reply stands behind words of a template, which are whole; a grammar says itself what
-     * may be written, in tokens. */
-    return s->params.choose == PACKLLM_CHOOSE_TOKENS && !s->in_tokens && !s->known &&
-           s->chat == NULL && s->constraint == NULL && cover_ended(s->covers[s->display]) < ENDED;
+     * may be written, in tokens; so do the tokens of a reference. */
+    if (s->params.choose != PACKLLM_CHOOSE_TOKENS || s->known || s->chat != NULL ||
+        s->constraint != NULL || s->mapped.on) {
+        return PACKLLM_OK;
+    }
+    if (!s->in_tokens) {
+        s->inside = cover_ended(cover) < ENDED;
+        return PACKLLM_OK;
+    }
+    status = cover_ended_told(cover, &share, err);
+    if (status < 0 || share >= ENDED) {
+        return status;
+    }
+    /* A history each is not enough: from here on the members have covers. */
+    s->in_tokens = false;
+    for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
+        status = pack_member_active(s, i) ? pack_read_again(s, i, err) : PACKLLM_OK;
+    }
+    s->inside = status >= 0 && cover_ended(cover) < ENDED;
+    return status;
 }
 
 /* The `most` likeliest of all histories into found[], in order. */

@@ -56,8 +56,9 @@ int choice_by_mass(const void *left, const void *right); /* for qsort: largest f
 /* How many of D's tokens, of which there are `all`, the sampling settings can bring to the top. */
 size_t choice_how_many(const struct packllm_session *s, uint32_t all);
 
-/* begun.c. Before the first token: whether the text ends inside one of the display member's. */
-bool begun_inside(const struct packllm_session *s);
+/* begun.c. Before the first token: whether the text ends inside one of the display member's
+ * (s->inside). Then the reply is written in bytes, whatever it was read in. */
+enum packllm_status begun_look(struct packllm_session *s, struct packllm_error *err);
 /* Then: the tokens that the text may have begun, and those that may follow it. */
 enum packllm_status begun_candidates(struct packllm_session *s, struct candidates *out,
                                      struct packllm_error *err);

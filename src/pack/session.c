@@ -575,7 +575,7 @@ enum packllm_status pack_advance(struct packllm_session *s, struct packllm_error
                 status = pack_read_again(s, i, err); /* a chat knows who stands already */
             }
         }
-        s->inside = status >= 0 && begun_inside(s);
+        status = status >= 0 ? begun_look(s, err) : status;
         for (size_t i = 0; i < s->pack->n && status >= 0 && !s->inside; i++) {
             status = follows_tokens(s, i) ? cover_narrow(s->covers[i], err) : status;
         }

@@ -2,7 +2,7 @@
  * token is that of brute force over the canonical tokenisations of all texts that begin with the prompt
  * (fakes with awkward vocabularies, epsilon small); only what the prompt lacks of the token is written;
  * the member then stands behind the tokens that its tokenizer would give; in a pack each token is
- * corrected by the bytes that it writes; a prompt that ends with a token is as it always was. */
+ * corrected by the bytes that it writes; members that share a vocabulary do the same. */
 #define PACKLLM_EXPERIMENTAL
 #include <math.h>
 #include <string.h>
@@ -145,11 +145,12 @@ static struct fake *open_fake(uint64_t seed, double scale) {
     return fake_open(kinds[seed % 3], &p);
 }
 
-static struct packllm_session *open_session(struct packllm_pack *pack, double *weights) {
+static struct packllm_session *open_session_in(struct packllm_pack *pack, double *weights,
+                                               enum packllm_space space) {
     struct packllm_session_params p = packllm_session_params_default();
     struct packllm_session *session = NULL;
     p.epsilon = 1e-9;
-    p.space = PACKLLM_SPACE_BYTES;
+    p.space = space;
     p.n_top = TOP;
     p.display = 0;
     p.max_tokens = 2;
@@ -160,6 +161,10 @@ static struct packllm_session *open_session(struct packllm_pack *pack, double *w
     }
     assert_int_equal(packllm_session_open(&session, pack, &p, &err), PACKLLM_OK);
     return session;
+}
+
+static struct packllm_session *open_session(struct packllm_pack *pack, double *weights) {
+    return open_session_in(pack, weights, PACKLLM_SPACE_BYTES);
 }
 
 /* Letters that these vocabularies merge: the end is often inside one of their tokens. */
@@ -385,9 +390,60 @@ static void test_is_corrected(void **state) {
     assert_true(compared >= CASES / 4);
 }
 
+/* Members that share a vocabulary are read in its tokens, and write as if they had been read in bytes. */
+static void test_shared_vocabulary(void **state) {
+    size_t begun = 0, alike = 0;
+    (void)state;
+    for (uint64_t seed = check_first_seed(); seed < check_first_seed() + CASES; seed++) {
+        struct fake *fakes[2] = {open_fake(seed, 6.0), open_fake(seed + 3000, 6.0)};
+        struct packllm_own_member own[2] = {fake_member(fakes[0], "first"),
+                                            fake_member(fakes[1], "second")};
+        double weights[2] = {0.7, 0.3};
+        struct packllm_pack *pack = NULL;
+        struct packllm_piece piece[2];
+        char text[TEXT + 8];
+        uint64_t rng = seed;
+        size_t size = prompt_text(&rng, text);
+        assert_int_equal(packllm_pack_open_own(&pack, own, 2, NULL, &err), PACKLLM_OK);
+        struct packllm_session *session[2] = {open_session_in(pack, weights, PACKLLM_SPACE_BYTES),
+                                              open_session_in(pack, weights, PACKLLM_SPACE_TOKENS)};
+        enum packllm_status status[2];
+        for (size_t k = 0; k < 2; k++) {
+            assert_int_equal(packllm_session_prompt(session[k], text, size, &err), PACKLLM_OK);
+            status[k] = packllm_session_step(session[k], &piece[k], &err);
+            CHECK_CASE(seed, status[k] >= 0, "%s", err.message);
+        }
+        if (status[1] == PACKLLM_PIECE && piece[1].begun > 0) {
+            begun++;
+            CHECK_CASE(seed,
+                       piece[0].token == piece[1].token && piece[0].begun == piece[1].begun &&
+                           fabs(piece[0].logprob - piece[1].logprob) < 1e-5,
+                       "token %d (%g), in bytes %d (%g)", (int)piece[1].token, piece[1].logprob,
+                       (int)piece[0].token, piece[0].logprob);
+        }
+        alike += (status[0] == PACKLLM_PIECE && piece[0].begun > 0) ==
+                 (status[1] == PACKLLM_PIECE && piece[1].begun > 0);
+        while (status[1] == PACKLLM_PIECE) {
+            status[1] = packllm_session_step(session[1], &piece[1], &err);
+        }
+        CHECK_CASE(seed, status[1] == PACKLLM_FINISHED, "%s", err.message);
+        /* The next prompt is read in tokens again. */
+        assert_int_equal(packllm_session_prompt(session[1], "bb ", 3, &err), PACKLLM_OK);
+        assert_true(packllm_session_step(session[1], &piece[1], &err) >= 0);
+        packllm_session_close(session[0]);
+        packllm_session_close(session[1]);
+        packllm_pack_close(pack);
+        fake_close(fakes[0]);
+        fake_close(fakes[1]);
+    }
+    print_message("%zu prompts end inside a token; bytes and tokens agree on that in %zu of %d\n",
+                  begun, alike, CASES);
+    assert_true(begun >= CASES / 10 && alike >= CASES * 9 / 10);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_is_brute_force),
-                                       cmocka_unit_test(test_goes_on_from_it),
-                                       cmocka_unit_test(test_is_corrected)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_shared_vocabulary), cmocka_unit_test(test_is_brute_force),
+        cmocka_unit_test(test_goes_on_from_it), cmocka_unit_test(test_is_corrected)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
