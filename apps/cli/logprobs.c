@@ -59,7 +59,7 @@ int work_bias(struct work *work) {
 }
 
 static void add_token(struct json *json, const struct work *work, size_t display, int32_t token,
-                      double logprob) {
+                      size_t begun, double logprob) {
     struct packllm_token told = {.bytes = ""};
     if (token >= 0) {
         (void)packllm_pack_token(work->pack, display, token, &told);
@@ -67,7 +67,7 @@ static void add_token(struct json *json, const struct work *work, size_t display
     json_key(json, "token");
     json_int(json, token);
     json_key(json, "text");
-    json_bytes(json, told.bytes, told.size);
+    json_bytes(json, told.bytes + begun, told.size - begun);
     json_key_double(json, "logprob", logprob);
 }
 
@@ -79,12 +79,12 @@ void logprobs_json(struct json *json, const struct work *work, size_t display,
         return;
     }
     json_begin_object(json);
-    add_token(json, work, display, piece->token, piece->logprob);
+    add_token(json, work, display, piece->token, piece->begun, piece->logprob);
     json_key(json, "top");
     json_begin_array(json);
     for (size_t i = 0; i < n; i++) {
         json_begin_object(json);
-        add_token(json, work, display, top[i].token, top[i].logprob);
+        add_token(json, work, display, top[i].token, top[i].begun, top[i].logprob);
         json_end_object(json);
     }
     json_end_array(json);

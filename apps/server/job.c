@@ -133,8 +133,9 @@ bool job_piece(struct choice *c, const struct packllm_piece *piece, bool first) 
     struct piece p = {.token = piece->token,
                       .first = first,
                       .logprob = piece->logprob,
+                      .begun = piece->begun,
                       .at = c->bytes.size,
-                      .size = token.size,
+                      .size = token.size - piece->begun,
                       .text_end = c->text.size};
     if (n_top > 0) {
         p.top = alloc_array(n_top, sizeof *p.top);
@@ -145,7 +146,7 @@ bool job_piece(struct choice *c, const struct packllm_piece *piece, bool first) 
         p.n_top = n_top;
     }
     c->pieces[c->n_pieces++] = p;
-    return token.size == 0 || buf_add(&c->bytes, token.bytes, token.size);
+    return p.size == 0 || buf_add(&c->bytes, token.bytes + piece->begun, p.size);
 }
 
 void job_cancel(struct job *job) {

@@ -65,7 +65,8 @@ struct piece {
     int32_t token;           /* -1: the end */
     bool first;              /* of the prompt: it has no log-probability */
     double logprob;          /* nats */
-    size_t at, size;         /* its bytes in choice.bytes */
+    size_t begun;            /* bytes of the token that the prompt ended with */
+    size_t at, size;         /* its other bytes in choice.bytes */
     size_t text_end;         /* bytes of choice.text given out when it came */
     struct packllm_top *top; /* [n_top] */
     size_t n_top;

@@ -33,8 +33,9 @@ void reply_error(struct buf *out, const struct ask_error *e) {
 
 /* ---- tokens ---- */
 
-/* A token's text, or where its bytes are no whole characters "bytes:\xNN…". */
-static void token_text(const struct job *job, int32_t id, struct buf *out) {
+/* A token's text behind what the prompt begun of it, or where its bytes are no whole characters
+ * "bytes:\xNN…". */
+static void token_text(const struct job *job, int32_t id, size_t begun, struct buf *out) {
     struct packllm_token token = {.bytes = ""};
     buf_cut(out, 0);
     if (id < 0) {
@@ -42,6 +43,9 @@ static void token_text(const struct job *job, int32_t id, struct buf *out) {
         return;
     }
     (void)packllm_pack_token(job->pack, job->display, id, &token);
+    begun = begun < token.size ? begun : 0;
+    token.bytes += begun;
+    token.size -= begun;
     if (token.kind == PACKLLM_TOKEN_TEXT && utf8_check(token.bytes, token.size) == token.size) {
         (void)buf_add(out, token.bytes, token.size);
         return;
@@ -52,8 +56,9 @@ static void token_text(const struct job *job, int32_t id, struct buf *out) {
     }
 }
 
-static void json_token(struct json *json, const struct job *job, int32_t id, struct buf *text) {
-    token_text(job, id, text);
+static void json_token(struct json *json, const struct job *job, int32_t id, size_t begun,
+                       struct buf *text) {
+    token_text(job, id, begun, text);
     json_bytes(json, text->data != NULL ? text->data : "", text->size);
 }
 
@@ -64,7 +69,7 @@ static void top_dictionary(struct json *json, const struct job *job, const struc
     struct buf own;
     bool seen = false;
     buf_init(&own, 1 << 16);
-    token_text(job, p->token, &own);
+    token_text(job, p->token, p->begun, &own);
     json_begin_object(json);
     for (size_t i = 0; i < p->n_top; i++) {
         bool repeated = false;
@@ -72,13 +77,13 @@ static void top_dictionary(struct json *json, const struct job *job, const struc
         for (size_t k = 0; k < i && !repeated; k++) {
             struct buf before;
             buf_init(&before, 1 << 16);
-            token_text(job, p->top[k].token, &before);
-            token_text(job, p->top[i].token, text);
+            token_text(job, p->top[k].token, p->top[k].begun, &before);
+            token_text(job, p->top[i].token, p->top[i].begun, text);
             repeated = before.size == text->size &&
                        (text->size == 0 || memcmp(before.data, text->data, text->size) == 0);
             buf_done(&before);
         }
-        token_text(job, p->top[i].token, text);
+        token_text(job, p->top[i].token, p->top[i].begun, text);
         bool reads_own = text->size == own.size &&
                          (own.size == 0 || memcmp(text->data, own.data, own.size) == 0);
         if (repeated || (reads_own && !is_own)) {
@@ -117,7 +122,7 @@ static void completion_logprobs(struct json *json, const struct choice *c, size_
     json_key(json, "tokens");
     json_begin_array(json);
     for (size_t i = from; i < to; i++) {
-        json_token(json, job, c->pieces[i].token, &text);
+        json_token(json, job, c->pieces[i].token, c->pieces[i].begun, &text);
     }
     json_end_array(json);
     json_key(json, "token_logprobs");
@@ -160,7 +165,7 @@ static void chat_entry(struct json *json, const struct job *job, int32_t token, 
                        struct buf *text) {
     struct packllm_token t = {.bytes = ""};
     json_key(json, "token");
-    json_token(json, job, token, text);
+    json_token(json, job, token, 0, text); /* a chat begins no token */
     json_key_double(json, "logprob", logprob);
     json_key(json, "bytes");
     json_begin_array(json);

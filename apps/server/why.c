@@ -42,6 +42,8 @@ bool why_add(struct choice *c, const struct packllm_piece *piece) {
     }
     if (piece->token >= 0) {
         (void)packllm_pack_token(c->job->pack, c->job->display, piece->token, &token);
+        token.bytes += piece->begun;
+        token.size -= piece->begun;
     } else if (c->text.size + piece->size <= why->end) {
         return true; /* text that was held back, or the end: told already */
     }

@@ -333,6 +333,9 @@ struct packllm_piece {
     size_t size;      /* bytes; 0 while a character is incomplete */
     int32_t token;    /* display token, or -1 (bytewise choice) */
     double logprob;   /* log pi of it, nats (docs/math.md) */
+    /* Bytes of the token that the prompt ended with, so that only the others are text: > 0 at most for
+     * the first token behind a prompt that ends inside one. */
+    size_t begun;
 };
 
 struct packllm_member_stats {
@@ -588,6 +591,7 @@ PACKLLM_API enum packllm_status packllm_session_read(struct packllm_session *ses
 struct packllm_top {
     int32_t token; /* -1: the end */
     double logprob;
+    size_t begun; /* as in struct packllm_piece */
 };
 PACKLLM_API enum packllm_status packllm_session_top(const struct packllm_session *session,
                                                     const struct packllm_top **out_top,

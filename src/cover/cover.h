@@ -139,6 +139,32 @@ struct cover_tokens {
 };
 bool cover_row_here(const struct cover *cover, struct cover_tokens *out);
 
+/* ---- a text that ends inside a token (begin.c), after cover_sync and cover_walk ------------------ */
+
+/* A live history and the bytes of the text behind it: its next token begins with them. */
+struct cover_begun {
+    struct cover_tokens row;
+    struct prefix_place place; /* of those bytes: the tokens that begin with them, */
+    uint32_t low;              /* and from this rank on those that are longer */
+    double w;                  /* P(text, next token is v) / P(text) = w * mass of v */
+    unsigned index;            /* what cover_take_begun knows it by */
+};
+enum { COVER_BEGUN_MOST = 40 };
+/* Into out[COVER_BEGUN_MOST], the heaviest first; how many. Valid until the cover changes. */
+size_t cover_begun(const struct cover *cover, struct cover_begun *out);
+/* P(a token ends where the text does | text), of the histories that are live there. */
+double cover_ended(const struct cover *cover);
+/* About the same behind cover_read_tokens, from what it evaluated: the share of any other end counts as
+ * of no end there. Text and rows stay; cover_narrow, or cover_sync and cover_walk, may follow. */
+enum packllm_status cover_ended_told(struct cover *cover, double *out_share,
+                                     struct packllm_error *err);
+/* Whether that history with the token behind it is canonical. */
+enum packllm_status cover_check_begun(struct cover *cover, const struct cover_begun *begun,
+                                      int32_t token, bool *canonical, struct packllm_error *err);
+/* Writes the token's other bytes behind the text, and makes it the only cover, as cover_append does. */
+enum packllm_status cover_take_begun(struct cover *cover, unsigned index, int32_t token,
+                                     struct packllm_error *err);
+
 /* ---- figures ---------------------------------------------------------------------------------- */
 
 /* Canonical negative log-likelihood of the text set by cover_sync. Nats. */

@@ -15,43 +15,19 @@
 
 #include "base/alloc.h"
 #include "base/status.h"
+#include "pack/choose.h"
 
 enum {
-    TOP_DISPLAY = 64, /* candidates from D */
-    TOP_OTHER = 8,    /* from each other member */
-    FORCED = 256,     /* from D, where log pi of a given token is wanted */
-    DEPTH_MOST = 64,  /* bytes of a token that are corrected */
+    FORCED = 256,    /* from D, where log pi of a given token is wanted */
+    DEPTH_MOST = 64, /* bytes of a token that are corrected */
     /* Under a grammar: bytes tried to list every token that fits, and the likeliest tokens tried
      * where there are more. */
     TRIED_BYTES = 2000,
     TRIED_MOST = 4096
 };
 
-#define UNLIKELY 1e-4
-#define UNLIKELY_GREEDY 1e-3 /* only the first matters */
 #define LEAST_MASS 1e-45
 #define LEAST_P 1e-30 /* as in fuse/tokens.c: nothing is impossible */
-
-struct candidate {
-    uint32_t rank; /* in D's tree: sorted ranks are sorted bytes */
-    double logp;   /* log pi, not normalised */
-    double delta;  /* log of the product of p / q_D */
-};
-
-struct choice {
-    struct candidate *found; /* [room] */
-    struct sample_candidate *sampled;
-    uint32_t *ranks; /* [room] tokens that a grammar allows */
-    size_t room;
-    size_t n_active;
-    size_t *active;                  /* members with lambda > 0 or D, D first */
-    double *lambda;                  /* of the active ones */
-    char *views;                     /* [DEPTH_MOST + 1][n] of cover_view_size() */
-    float *logq;                     /* [n + 1][257], the last one D's with its temperature */
-    const float **rows;              /* [n] */
-    struct cover_tokens *token_rows; /* [n] of the active ones, in token space */
-    double *along;                   /* [n] log q_i of the chosen bytes */
-};
 
 enum packllm_status choice_open(struct choice **out, const struct packllm_session *s,
                                 struct packllm_error *err) {
@@ -121,35 +97,33 @@ static void find_active(struct packllm_session *s, bool display_first) {
     }
 }
 
-/* Whether the token's bytes may stand behind the text (valid UTF-8, a character may be open; what a
- * grammar allows). */
-static bool token_fits(const struct packllm_session *s, const struct vocab_table *table,
-                       int32_t id) {
+bool choice_fits(const struct packllm_session *s, const struct vocab_table *table, int32_t id,
+                 uint32_t begun) {
     struct utf8_state state = s->utf8;
     const uint8_t *bytes = vocab_bytes(table, id);
-    for (uint32_t k = 0; k < vocab_size(table, id); k++) {
+    for (uint32_t k = begun; k < vocab_size(table, id); k++) {
         if (!utf8_step(&state, bytes[k])) {
             return false;
         }
     }
-    return s->constraint == NULL || constraint_fits(s->constraint, bytes, vocab_size(table, id));
+    return s->constraint == NULL ||
+           constraint_fits(s->constraint, bytes + begun, vocab_size(table, id) - begun);
 }
 
 static bool may_be_next(const struct packllm_session *s, const struct cover_tokens *row,
                         uint32_t rank) {
     const struct prefix_tree *tree = &s->pack->trees[s->display];
-    return row->mass[rank] > 0.0F && token_fits(s, tree->table, tree->ids[rank]);
+    return row->mass[rank] > 0.0F && choice_fits(s, tree->table, tree->ids[rank], 0);
 }
 
-/* The `most` ranks of the largest mass, into found[]; ties to the lower rank. A heap with the
- * smallest on top. */
-static size_t top_ranks(const struct cover_tokens *row, uint32_t n, size_t most,
-                        struct candidate *found) {
+/* A heap with the smallest on top. */
+size_t choice_top(const struct cover_tokens *row, uint32_t low, uint32_t high, size_t most,
+                  struct candidate *found) {
     size_t count = 0;
-    for (uint32_t rank = 0; rank < n; rank++) {
+    for (uint32_t rank = low; rank < high && most > 0; rank++) {
         /* A whole block below the least one found holds nothing; 1e-6 for the rounding of its sum. */
         if (rank % COVER_BLOCK == 0 && count == most &&
-            row->block[rank / COVER_BLOCK] * (1.0 + 1e-6) < found[0].logp) {
+            row->block[rank / COVER_BLOCK] * (1.0 + 1e-6) < found[0].mass) {
             rank += COVER_BLOCK - 1;
             continue;
         }
@@ -157,11 +131,11 @@ static size_t top_ranks(const struct cover_tokens *row, uint32_t n, size_t most,
         size_t i;
         if (count < most) {
             i = count++;
-            while (i > 0 && found[(i - 1) / 2].logp > p) {
+            while (i > 0 && found[(i - 1) / 2].mass > p) {
                 found[i] = found[(i - 1) / 2];
                 i = (i - 1) / 2;
             }
-        } else if (p <= found[0].logp) {
+        } else if (p <= found[0].mass) {
             continue;
         } else {
             i = 0;
@@ -170,27 +144,27 @@ static size_t top_ranks(const struct cover_tokens *row, uint32_t n, size_t most,
                 if (child >= count) {
                     break;
                 }
-                child += child + 1 < count && found[child + 1].logp < found[child].logp ? 1 : 0;
-                if (found[child].logp >= p) {
+                child += child + 1 < count && found[child + 1].mass < found[child].mass ? 1 : 0;
+                if (found[child].mass >= p) {
                     break;
                 }
                 found[i] = found[child];
                 i = child;
             }
         }
-        found[i] = (struct candidate){.rank = rank, .logp = p};
+        found[i] = (struct candidate){.rank = rank, .mass = p};
     }
     return count;
 }
 
-static int by_mass(const void *left, const void *right) {
+int choice_by_mass(const void *left, const void *right) {
     const struct candidate *a = left;
     const struct candidate *b = right;
-    return a->logp != b->logp ? (a->logp < b->logp) - (a->logp > b->logp)
+    return a->mass != b->mass ? (a->mass < b->mass) - (a->mass > b->mass)
                               : (a->rank > b->rank) - (a->rank < b->rank);
 }
 
-/* top_ranks among the tokens that the grammar allows. Where few are allowed all of them are listed
+/* choice_top among the tokens that the grammar allows. Where few are allowed all of them are listed
  * along the trie (*out_all: found[] has all); else most of the likeliest fit, and are tried first. */
 static size_t top_allowed(struct packllm_session *s, const struct cover_tokens *row, size_t most,
                           bool *out_all) {
@@ -200,9 +174,9 @@ static size_t top_allowed(struct packllm_session *s, const struct cover_tokens *
     *out_all = constraint_list(s->constraint, TRIED_BYTES, c->ranks, &n);
     for (size_t tried = 8 * most; !*out_all && count < most && tried <= TRIED_MOST; tried *= 8) {
         count = 0;
-        n = top_ranks(row, tree->n, tried < tree->n ? tried : tree->n, c->found);
+        n = choice_top(row, 0, tree->n, tried < tree->n ? tried : tree->n, c->found);
         for (size_t i = 0; i < n; i++) {
-            if (token_fits(s, tree->table, tree->ids[c->found[i].rank])) {
+            if (choice_fits(s, tree->table, tree->ids[c->found[i].rank], 0)) {
                 c->found[count++] = c->found[i];
             }
         }
@@ -213,9 +187,9 @@ static size_t top_allowed(struct packllm_session *s, const struct cover_tokens *
     }
     for (size_t i = 0; *out_all && i < n; i++) {
         c->found[count++] =
-            (struct candidate){.rank = c->ranks[i], .logp = (double)row->mass[c->ranks[i]]};
+            (struct candidate){.rank = c->ranks[i], .mass = (double)row->mass[c->ranks[i]]};
     }
-    qsort(c->found, count, sizeof *c->found, by_mass);
+    qsort(c->found, count, sizeof *c->found, choice_by_mass);
     *out_all = *out_all && count <= most;
     return count < most ? count : most;
 }
@@ -226,7 +200,7 @@ static size_t add_mapped(struct packllm_session *s, size_t n) {
     struct candidate top[TOP_DISPLAY];
     uint32_t all = s->pack->trees[s->display].n;
     for (size_t k = 1; k < c->n_active; k++) {
-        size_t found = top_ranks(&c->token_rows[k], all, TOP_DISPLAY, top);
+        size_t found = choice_top(&c->token_rows[k], 0, all, TOP_DISPLAY, top);
         for (size_t t = 0; t < found && n < c->room - 1; t++) {
             c->found[n++] = (struct candidate){.rank = top[t].rank};
         }
@@ -247,7 +221,7 @@ static size_t add_from_others(struct packllm_session *s, size_t n) {
             continue;
         }
         const struct prefix_tree *tree = &s->pack->trees[i];
-        size_t found = top_ranks(&row, tree->n, most, top);
+        size_t found = choice_top(&row, 0, tree->n, most, top);
         for (size_t t = 0; t < found; t++) {
             int32_t id = tree->ids[top[t].rank];
             struct prefix_place place = prefix_root(own);
@@ -291,6 +265,15 @@ static void pool_here(struct packllm_session *s, size_t depth, float *logp) {
     pack_pool(s, c->n_active, c->active, c->lambda, c->rows, logp);
 }
 
+/* What the candidate writes. */
+static uint32_t rest_size(const struct prefix_tree *tree, const struct candidate *v) {
+    return vocab_size(tree->table, tree->ids[v->rank]) - v->begun;
+}
+
+static uint8_t rest_byte(const struct prefix_tree *tree, const struct candidate *v, size_t at) {
+    return vocab_bytes(tree->table, tree->ids[v->rank])[v->begun + at];
+}
+
 /* Candidates found[low..high) share their first `depth` bytes; delta is their product so far. */
 static void correct(struct packllm_session *s, size_t low, size_t high, size_t depth, double delta,
                     double *end_delta) {
@@ -298,7 +281,7 @@ static void correct(struct packllm_session *s, size_t low, size_t high, size_t d
     const struct prefix_tree *tree = &s->pack->trees[s->display];
     float logp[PACKLLM_EVENTS];
     double ratio[PACKLLM_EVENTS];
-    for (; low < high && vocab_size(tree->table, tree->ids[c->found[low].rank]) == depth; low++) {
+    for (; low < high && rest_size(tree, &c->found[low]) == depth; low++) {
         c->found[low].delta = delta;
     }
     if (low == high && depth > 0) {
@@ -312,12 +295,11 @@ static void correct(struct packllm_session *s, size_t low, size_t high, size_t d
         *end_delta = ratio[PACKLLM_EVENT_END];
     }
     while (low < high) {
-        uint8_t byte = vocab_bytes(tree->table, tree->ids[c->found[low].rank])[depth];
+        uint8_t byte = rest_byte(tree, &c->found[low], depth);
         size_t end = low + 1;
-        bool longer = vocab_size(tree->table, tree->ids[c->found[low].rank]) > depth + 1;
-        while (end < high &&
-               vocab_bytes(tree->table, tree->ids[c->found[end].rank])[depth] == byte) {
-            longer = longer || vocab_size(tree->table, tree->ids[c->found[end].rank]) > depth + 1;
+        bool longer = rest_size(tree, &c->found[low]) > depth + 1;
+        while (end < high && rest_byte(tree, &c->found[end], depth) == byte) {
+            longer = longer || rest_size(tree, &c->found[end]) > depth + 1;
             end++;
         }
         if (longer && depth + 1 < DEPTH_MOST) {
@@ -335,7 +317,7 @@ static void correct(struct packllm_session *s, size_t low, size_t high, size_t d
     }
 }
 
-static size_t how_many(const struct packllm_session *s, uint32_t all) {
+size_t choice_how_many(const struct packllm_session *s, uint32_t all) {
     const struct packllm_sampling *o = &s->params.sampling;
     size_t most = TOP_DISPLAY;
     bool alone = s->choice->n_active == 1;
@@ -417,8 +399,8 @@ static void record_why(struct packllm_session *s, const char *bytes, size_t size
         struct cover_tokens row;
         struct candidate best;
         const struct prefix_tree *tree = &s->pack->trees[i];
-        if (cover_row_here(cover, &row) && top_ranks(&row, tree->n, 1, &best) == 1) {
-            name_first(why, tree->table, tree->ids[best.rank], best.logp);
+        if (cover_row_here(cover, &row) && choice_top(&row, 0, tree->n, 1, &best) == 1) {
+            name_first(why, tree->table, tree->ids[best.rank], best.mass);
         }
     }
 }
@@ -461,8 +443,8 @@ static void record_why_mapped(struct packllm_session *s, int32_t id, bool end) {
         struct candidate best;
         double p = end ? row->end : (double)row->mass[tree->rank[id]];
         why->logprob = log(p > LEAST_P ? p : LEAST_P);
-        if (top_ranks(row, tree->n, 1, &best) == 1) {
-            name_first(why, tree->table, tree->ids[best.rank], best.logp);
+        if (choice_top(row, 0, tree->n, 1, &best) == 1) {
+            name_first(why, tree->table, tree->ids[best.rank], best.mass);
         }
     }
 }
@@ -507,24 +489,24 @@ static size_t offer_bytes(struct packllm_session *s) {
 }
 
 /* A mass that a float cannot hold still has a logarithm: nothing is impossible. */
-static double log_mass(const struct cover_tokens *row, uint32_t rank) {
-    double mass = (double)row->mass[rank];
-    return log(mass > 0.0 ? mass : LEAST_MASS);
+static double log_mass(const struct candidate *v) {
+    return log(v->mass > 0.0 ? v->mass : LEAST_MASS);
 }
 
 /* The n_top likeliest by log pi, before the sampling chain; ties to the lowest id, the end last. */
-static void record_top(struct packllm_session *s, const struct cover_tokens *row, size_t kept,
-                       double logp_end, double log_normaliser) {
+static void record_top(struct packllm_session *s, const struct candidates *all, double logp_end,
+                       double log_normaliser) {
     const struct choice *c = s->choice;
     const struct prefix_tree *tree = &s->pack->trees[s->display];
-    bool may_end = row->end > 0.0 && s->utf8.need == 0 && !s->params.sampling.ignore_eos;
+    bool may_end = all->end > 0.0 && s->utf8.need == 0 && !s->params.sampling.ignore_eos;
     s->n_top = 0;
-    for (size_t i = 0; i < kept + (may_end ? 1 : 0) && s->params.n_top > 0; i++) {
-        bool end = i == kept;
+    for (size_t i = 0; i < all->kept + (may_end ? 1 : 0) && s->params.n_top > 0; i++) {
+        bool end = i == all->kept;
         struct packllm_top one = {
             .token = end ? -1 : tree->ids[c->found[i].rank],
-            .logprob = (end ? logp_end : log_mass(row, c->found[i].rank) + c->found[i].delta) -
-                       log_normaliser};
+            .logprob =
+                (end ? logp_end : log_mass(&c->found[i]) + c->found[i].delta) - log_normaliser,
+            .begun = end ? 0 : c->found[i].begun};
         size_t at = s->n_top;
         while (at > 0 && (s->top[at - 1].logprob < one.logprob ||
                           (s->top[at - 1].logprob <= one.logprob && one.token >= 0 &&
@@ -558,14 +540,14 @@ enum packllm_status choice_bias(struct packllm_session *s, struct packllm_error 
     return status;
 }
 
-/* top_ranks, more of them where too few can follow the text: in the middle of a character few do, and
+/* choice_top, more of them where too few can follow the text: in the middle of a character few do, and
  * a poor model may rank them low. *out_all: none of those the display member prefers could follow. */
 static size_t top_fitting(struct packllm_session *s, const struct cover_tokens *row, size_t most,
                           bool *out_all) {
     struct choice *c = s->choice;
     const uint32_t all = s->pack->trees[s->display].n;
     for (size_t tried = most;; tried *= 4) {
-        size_t n = top_ranks(row, all, tried < all ? tried : all, c->found), fit = 0;
+        size_t n = choice_top(row, 0, all, tried < all ? tried : all, c->found), fit = 0;
         for (size_t i = 0; i < n; i++) {
             fit += may_be_next(s, row, c->found[i].rank);
         }
@@ -576,8 +558,9 @@ static size_t top_fitting(struct packllm_session *s, const struct cover_tokens *
     }
 }
 
-enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, double *out_logprob,
-                                 struct packllm_error *err) {
+/* The candidates behind the display member's one history, whose row is at hand. */
+static enum packllm_status find_candidates(struct packllm_session *s, struct candidates *out,
+                                           struct packllm_error *err) {
     struct choice *c = s->choice;
     const struct prefix_tree *tree = &s->pack->trees[s->display];
     struct cover_tokens row;
@@ -586,15 +569,8 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
     } else if (!cover_row_here(s->covers[s->display], &row)) {
         return fail(err, PACKLLM_E_INTERNAL, (int)s->display, "the display member has no row");
     }
-    find_active(s, true);
-    for (size_t k = 0; k < c->n_active && s->in_tokens; k++) {
-        enum packllm_status status = pack_tokens_row(s, c->active[k], &c->token_rows[k], err);
-        if (status < 0) {
-            return status;
-        }
-    }
     bool alone = c->n_active == 1, all_of_few = false;
-    size_t most_found = how_many(s, tree->n);
+    size_t most_found = choice_how_many(s, tree->n);
     size_t n = s->constraint != NULL ? top_allowed(s, &row, most_found, &all_of_few)
                                      : top_fitting(s, &row, most_found, &all_of_few);
     if (!alone && !all_of_few && s->forced < 0) {
@@ -604,11 +580,11 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
         double unlikely = s->params.sampling.temp > 0.0 ? UNLIKELY : UNLIKELY_GREEDY;
         size_t likely = 0;
         for (size_t i = 0; i < n; i++) {
-            bool larger = c->found[i].logp > most;
-            most = larger && may_be_next(s, &row, c->found[i].rank) ? c->found[i].logp : most;
+            bool larger = c->found[i].mass > most;
+            most = larger && may_be_next(s, &row, c->found[i].rank) ? c->found[i].mass : most;
         }
         for (size_t i = 0; i < n; i++) {
-            if (c->found[i].logp >= unlikely * most) {
+            if (c->found[i].mass >= unlikely * most) {
                 c->found[likely++] = c->found[i];
             }
         }
@@ -619,60 +595,95 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
     }
     n = add_asked(s, n);
     qsort(c->found, n, sizeof *c->found, by_rank);
-    size_t kept = 0;
-    double end_delta = 0.0, inside = row.end;
+    *out = (struct candidates){.inside = row.end, .end = row.end, .log_z = row.log_z};
     for (size_t i = 0; i < n; i++) {
         uint32_t rank = c->found[i].rank;
         bool repeated = i > 0 && rank == c->found[i - 1].rank;
-        if (!repeated) {
-            inside += (double)row.mass[rank];
-        }
+        double mass = (double)row.mass[rank];
+        out->inside += repeated ? 0.0 : mass;
         bool forced = tree->ids[rank] == s->forced;
-        if (!repeated && (row.mass[rank] > 0.0F || forced) &&
-            token_fits(s, tree->table, tree->ids[rank])) {
-            c->found[kept++] = (struct candidate){.rank = rank};
+        if (!repeated && (mass > 0.0 || forced) &&
+            choice_fits(s, tree->table, tree->ids[rank], 0)) {
+            c->found[out->kept++] = (struct candidate){.rank = rank, .mass = mass};
         }
     }
-    if (alone || s->first) {
-        end_delta = 0.0; /* the display member's own */
-    } else if (s->in_tokens) {
-        correct_in_tokens(s, kept, &end_delta);
-    } else {
-        for (size_t k = 0; k < c->n_active; k++) {
-            cover_view_of(s->covers[c->active[k]], view_at(c, s, 0, k));
-        }
-        correct(s, 0, kept, 0, 0.0, &end_delta);
+    return PACKLLM_OK;
+}
+
+/* Gives each its delta. */
+static void correct_candidates(struct packllm_session *s, size_t kept, double *end_delta) {
+    struct choice *c = s->choice;
+    *end_delta = 0.0;
+    if (c->n_active == 1 || s->first) {
+        return; /* the display member's own */
     }
-    double sum = 0.0;
-    size_t n_sampled = 0;
-    for (size_t i = 0; i < kept; i++) {
-        double logp = log_mass(&row, c->found[i].rank) + c->found[i].delta;
-        sum += exp(logp);
-        c->sampled[n_sampled++] =
-            (struct sample_candidate){.id = tree->ids[c->found[i].rank], .logp = logp + row.log_z};
+    if (s->in_tokens) {
+        correct_in_tokens(s, kept, end_delta);
+        return;
     }
-    double logp_end = log(row.end) + end_delta;
-    if (s->constraint != NULL) {
-        enum packllm_status status = constraint_status(s->constraint, err);
-        if (status < 0) {
-            return status;
-        }
+    for (size_t k = 0; k < c->n_active; k++) {
+        cover_view_of(s->covers[c->active[k]], view_at(c, s, 0, k));
     }
-    if (row.end > 0.0 && (s->constraint == NULL || constraint_may_end(s->constraint)) &&
+    correct(s, 0, kept, 0, 0.0, end_delta);
+}
+
+/* What the sampler draws from; *sum: what it comes to, not normalised. */
+static size_t to_sample(struct packllm_session *s, const struct candidates *all, double logp_end,
+                        double *sum) {
+    struct choice *c = s->choice;
+    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    size_t n = 0;
+    *sum = 0.0;
+    for (size_t i = 0; i < all->kept; i++) {
+        double logp = log_mass(&c->found[i]) + c->found[i].delta;
+        *sum += exp(logp);
+        c->sampled[n++] =
+            (struct sample_candidate){.id = tree->ids[c->found[i].rank], .logp = logp + all->log_z};
+    }
+    if (all->end > 0.0 && (s->constraint == NULL || constraint_may_end(s->constraint)) &&
         s->utf8.need == 0 && !s->params.sampling.ignore_eos) {
-        sum += exp(logp_end);
-        c->sampled[n_sampled++] =
-            (struct sample_candidate){.id = (int32_t)tree->table->n, .logp = logp_end + row.log_z};
+        *sum += exp(logp_end);
+        c->sampled[n++] =
+            (struct sample_candidate){.id = (int32_t)tree->table->n, .logp = logp_end + all->log_z};
     }
-    if (n_sampled == 0 && s->constraint != NULL) {
-        n_sampled = offer_bytes(s);
+    return n == 0 && s->constraint != NULL ? offer_bytes(s) : n;
+}
+
+enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, double *out_logprob,
+                                 struct packllm_error *err) {
+    struct choice *c = s->choice;
+    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    struct candidates all;
+    enum packllm_status status = PACKLLM_OK;
+    find_active(s, true);
+    for (size_t k = 0; k < c->n_active && s->in_tokens && status >= 0; k++) {
+        status = pack_tokens_row(s, c->active[k], &c->token_rows[k], err);
     }
+    if (status >= 0 && s->inside) {
+        status = begun_candidates(s, &all, err);
+        s->inside = all.kept > 0; /* else as if it did not */
+        status = status < 0 || s->inside ? status : cover_narrow(s->covers[s->display], err);
+    }
+    if (status >= 0 && !s->inside) {
+        status = find_candidates(s, &all, err);
+    }
+    if (status < 0) {
+        return status;
+    }
+    double end_delta = 0.0, sum = 0.0;
+    correct_candidates(s, all.kept, &end_delta);
+    double logp_end = log(all.end) + end_delta;
+    status = s->constraint != NULL ? constraint_status(s->constraint, err) : PACKLLM_OK;
+    if (status < 0) {
+        return status;
+    }
+    size_t n_sampled = to_sample(s, &all, logp_end, &sum);
     if (n_sampled == 0) {
         return fail(err, PACKLLM_E_MODEL, (int)s->display,
                     "member '%s' offers no token that keeps the text valid UTF-8",
                     s->pack->members[s->display]->name);
     }
-    double normaliser = sum + (inside < 1.0 ? 1.0 - inside : 0.0);
+    double normaliser = sum + (all.inside < 1.0 ? 1.0 - all.inside : 0.0);
     s->normaliser_min = normaliser < s->normaliser_min ? normaliser : s->normaliser_min;
     s->normaliser_max = normaliser > s->normaliser_max ? normaliser : s->normaliser_max;
     int32_t id = s->forced;
@@ -681,17 +692,20 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
     }
     bool end = id == (int32_t)tree->table->n;
     *out_logprob = logp_end - log(normaliser);
-    for (size_t i = 0; i < kept && !end; i++) {
+    s->begun = 0;
+    for (size_t i = 0; i < all.kept && !end; i++) {
         if (tree->ids[c->found[i].rank] == id) {
-            *out_logprob = log_mass(&row, c->found[i].rank) + c->found[i].delta - log(normaliser);
+            *out_logprob = log_mass(&c->found[i]) + c->found[i].delta - log(normaliser);
+            s->begun = c->found[i].begun;
+            s->begun_index = c->found[i].index;
         }
     }
-    record_top(s, &row, kept, logp_end, log(normaliser));
+    record_top(s, &all, logp_end, log(normaliser));
     if (s->params.why && s->mapped.on) {
         record_why_mapped(s, id, end);
     } else if (s->params.why) {
-        record_why(s, end ? "" : (const char *)vocab_bytes(tree->table, id),
-                   end ? 0 : vocab_size(tree->table, id), end);
+        record_why(s, end ? "" : (const char *)vocab_bytes(tree->table, id) + s->begun,
+                   end ? 0 : vocab_size(tree->table, id) - s->begun, end);
     }
     *out_id = end ? -1 : id;
     return PACKLLM_OK;

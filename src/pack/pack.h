@@ -89,6 +89,9 @@ struct packllm_session {
     size_t releasable;      /* bytes of it that no stop string can still take back */
     struct utf8_state utf8; /* at the end of text */
     int32_t pending;        /* chosen and not yet evaluated: token or byte; -1: none */
+    bool inside;            /* the text ends inside a token of the display member's: see begun.c */
+    uint32_t begun;         /* bytes of the token chosen last that stood already, */
+    unsigned begun_index;   /* and the history that it follows */
     uint64_t position;      /* steps taken */
     bool closing;           /* the end is decided; held text goes out first */
     enum packllm_finish finish;

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "math/logsum.h"
+#include "pack/choose.h"
 
 enum { TEXT_MAX = 1 << 28 }; /* bytes of a reply */
 
@@ -392,6 +393,8 @@ void pack_reset_reply(struct packllm_session *s) {
     s->pending = -1;
     s->position = s->tokens = 0;
     s->n_top = 0;
+    s->inside = false;
+    s->begun = 0;
     s->finish = PACKLLM_FINISH_NONE;
     s->normaliser_min = s->normaliser_max = 1.0;
     s->jensen_checked = s->jensen_violations = 0;
@@ -572,7 +575,8 @@ enum packllm_status pack_advance(struct packllm_session *s, struct packllm_error
                 status = pack_read_again(s, i, err); /* a chat knows who stands already */
             }
         }
-        for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
+        status = status >= 0 ? begun_look(s, err) : status;
+        for (size_t i = 0; i < s->pack->n && status >= 0 && !s->inside; i++) {
             status = follows_tokens(s, i) ? cover_narrow(s->covers[i], err) : status;
         }
         s->started = status >= 0;
@@ -586,11 +590,13 @@ enum packllm_status pack_advance(struct packllm_session *s, struct packllm_error
     size_t size = 1;
     if (!bytewise) {
         const struct vocab_table *table = &s->pack->members[s->display]->table;
-        bytes = (const char *)vocab_bytes(table, s->pending);
-        size = vocab_size(table, s->pending);
+        bytes = (const char *)vocab_bytes(table, s->pending) + s->begun;
+        size = vocab_size(table, s->pending) - s->begun;
     }
     for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
-        if (follows_tokens(s, i)) {
+        if (s->inside && i == s->display) {
+            status = cover_take_begun(s->covers[i], s->begun_index, s->pending, err);
+        } else if (follows_tokens(s, i)) {
             status = pack_tokens_advance(s, i, s->pending, err);
         } else if (pack_member_active(s, i)) {
             /* The space before a text is the display member's alone. */
@@ -599,7 +605,7 @@ enum packllm_status pack_advance(struct packllm_session *s, struct packllm_error
         }
     }
     s->pending = -1;
-    s->first = false;
+    s->first = s->inside = false;
     return status;
 }
 
@@ -629,8 +635,8 @@ static enum packllm_status take(struct packllm_session *s, int32_t id, struct pa
     size_t size = 1, may = 0;
     if (s->params.choose == PACKLLM_CHOOSE_TOKENS) {
         const struct vocab_table *table = &s->pack->members[s->display]->table;
-        bytes = (const char *)vocab_bytes(table, id);
-        size = vocab_size(table, id);
+        bytes = (const char *)vocab_bytes(table, id) + s->begun;
+        size = vocab_size(table, id) - s->begun;
     }
     enum packllm_status status = sampler_accept(s->sampler, id, err);
     if (status >= 0 && s->constraint != NULL) {
@@ -696,6 +702,7 @@ enum packllm_status pack_step(struct packllm_session *s, struct packllm_piece *o
             status = close_text(s, PACKLLM_FINISH_END, &piece);
         } else if (status >= 0) {
             piece.token = s->params.choose == PACKLLM_CHOOSE_TOKENS ? id : -1;
+            piece.begun = s->begun;
             status = take(s, id, &piece, &why);
         }
     }

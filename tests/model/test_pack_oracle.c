@@ -1,6 +1,7 @@
 /* test_pack_oracle.c - one member through packllm is that member: its greedy text is libllama's own,
- * its perplexity and canonical bits per byte are those of the plain token model. Tiny models always,
- * the default pack's where the cache has it. */
+ * its perplexity and canonical bits per byte are those of the plain token model; a prompt that ends
+ * inside a word is gone on with as the word. Tiny models always, the default pack's where the cache has
+ * it. */
 #include <string.h>
 
 #include "oracle.h"
@@ -99,8 +100,63 @@ static void test_default_pack(void **state) {
     }
 }
 
+static const struct {
+    const char *prompt, *rest;
+} words[] = {
+    {"Once upon a time, there was a little girl nam", "ed"},
+    {"Once upon a t", "ime"},
+    {"The boy was very happy. He said, \"Thank yo", "u"},
+    {"The dog wanted to pl", "ay"},
+};
+
+static void go_on(const char *path) {
+    struct packllm_pack *pack = NULL;
+    struct packllm_member_spec spec = packllm_member_spec_default();
+    struct packllm_params params = packllm_params_default();
+    struct packllm_session_params p = packllm_session_params_default();
+    params.n_threads = 1;
+    params.n_ctx = 128;
+    p.sampling.temp = 0.0;
+    p.max_tokens = 6;
+    spec.path = path;
+    spec.name = "member";
+    assert_int_equal(packllm_pack_open(&pack, &spec, 1, &params, &err), PACKLLM_OK);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        struct packllm_session *session = NULL;
+        struct packllm_piece piece;
+        char got[256];
+        size_t size = 0;
+        assert_int_equal(packllm_session_open(&session, pack, &p, &err), PACKLLM_OK);
+        assert_int_equal(
+            packllm_session_prompt(session, words[i].prompt, strlen(words[i].prompt), &err),
+            PACKLLM_OK);
+        while (packllm_session_step(session, &piece, &err) == PACKLLM_PIECE) {
+            memcpy(got + size, piece.text, piece.size);
+            size += piece.size;
+        }
+        got[size] = '\0';
+        print_message("%s|%s\n", words[i].prompt, got);
+        assert_int_equal(strncmp(got, words[i].rest, strlen(words[i].rest)), 0);
+        packllm_session_close(session);
+    }
+    packllm_pack_close(pack);
+}
+
+static void test_words_are_ended(void **state) {
+    static const char *const names[] = {"models/stories260K.gguf", "models/llama2xs260K.gguf"};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        char path[1024];
+        if (!shared_path(path, sizeof path, names[i])) {
+            skip();
+        }
+        go_on(path);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_tiny_models),
+                                       cmocka_unit_test(test_words_are_ended),
                                        cmocka_unit_test(test_default_pack)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,156 @@
+/* begin.c - a text that ends inside a token: which histories are live there, with which bytes behind
+ * them, and going on by a token that begins with those bytes. */
+#include <assert.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/status.h"
+#include "cover/private.h"
+
+enum { TAIL = 64 }; /* bytes */
+
+static_assert((int)COVER_BEGUN_MOST == (int)FRONT_OPEN, "one for each open cover");
+
+/* Where a row is not there any more the place was not kept either. */
+static bool usable(const struct cover *c, const struct cover_open *o) {
+    return o->node->row != NULL && o->place.depth == c->size - o->node->at;
+}
+
+/* The share of the text that the cover stands for. */
+static double share(const struct cover *c, const struct cover_open *o) {
+    double ending, longer;
+    int32_t token;
+    node_here(c, o, c->front.x, &ending, &longer, &token);
+    return o->w * longer;
+}
+
+size_t cover_begun(const struct cover *c, struct cover_begun *out) {
+    double shares[FRONT_OPEN];
+    size_t n = 0;
+    for (unsigned i = 0; i < c->front.n_open && c->front.x == c->size && !c->front.lost; i++) {
+        const struct cover_open *o = &c->front.open[i];
+        if (!usable(c, o)) {
+            continue;
+        }
+        double mine = share(c, o);
+        size_t at = n++;
+        for (; at > 0 && shares[at - 1] < mine; at--) {
+            shares[at] = shares[at - 1];
+            out[at] = out[at - 1];
+        }
+        shares[at] = mine;
+        /* A token that is exactly those bytes would have ended: another history has that. */
+        uint32_t ending = o->place.depth > 0 ? prefix_ending(c->tree, &o->place) : 0;
+        out[at] = (struct cover_begun){.row = row_told(o->node->row),
+                                       .place = o->place,
+                                       .low = o->place.low + ending,
+                                       .w = o->w,
+                                       .index = i};
+    }
+    return n;
+}
+
+double cover_ended(const struct cover *c) {
+    double ended = 0.0, all = 0.0;
+    for (unsigned i = 0; i < c->front.n_open && !c->front.lost; i++) {
+        const struct cover_open *o = &c->front.open[i];
+        double mine = share(c, o);
+        all += mine;
+        ended += o->node->at == c->front.x ? mine : 0.0;
+    }
+    return all > 0.0 ? ended / all : 1.0;
+}
+
+enum packllm_status cover_ended_told(struct cover *c, double *out_share,
+                                     struct packllm_error *err) {
+    uint64_t resyncs = c->resyncs;
+    size_t first = c->n_chain;
+    double ended = 0.0, all = 0.0;
+    *out_share = 1.0;
+    /* What begins further back hardly reaches the end. */
+    while (first > 0 && c->chain[first - 1]->at + TAIL > c->size) {
+        first--;
+    }
+    first = first > 0 ? first - 1 : 0;
+    if (c->n_chain == 0 || c->size != c->known || !node_ready(c->chain[first])) {
+        return PACKLLM_OK;
+    }
+    memset(c->count, 0, sizeof c->count);
+    c->n_counted = 0.0;
+    c->n_request = 0;
+    front_start(c, &c->front, c->chain[first]);
+    enum packllm_status status = PACKLLM_OK;
+    for (size_t x = c->chain[first]->at; x < c->known && status >= 0; x++) {
+        c->p_last[x] = front_step(c, &c->front, (uint8_t)c->text[x], &c->front);
+        front_count(c, (uint8_t)c->text[x]);
+        status = settle_front(c, true, err);
+    }
+    for (size_t i = 0; i < c->n_request; i++) {
+        c->request[i]->wanted = false; /* nobody evaluates them */
+    }
+    c->n_request = 0;
+    c->resyncs = resyncs;
+    for (unsigned i = 0; i < c->front.n_open && !c->front.lost; i++) {
+        double mine = share(c, &c->front.open[i]);
+        all += mine;
+        ended += c->front.open[i].node->at == c->front.x ? mine : 0.0;
+    }
+    for (unsigned i = 0; i < c->front.n_parked && !c->front.lost; i++) {
+        all += c->front.parked[i].w;
+    }
+    *out_share = all > 0.0 ? ended / all : 1.0;
+    return status;
+}
+
+/* Writes what the text does not have of the token behind it; the caller says whether it stays. */
+static enum packllm_status write_rest(struct cover *c, const struct cover_node *node, int32_t token,
+                                      size_t *out_rest, struct packllm_error *err) {
+    const struct vocab_table *table = &c->member->table;
+    size_t skip = c->size - node->at, size = vocab_size(table, token);
+    assert(vocab_is_text(table, token) && size > skip);
+    enum packllm_status status = cover_reserve(c, c->size + size - skip, err);
+    if (status >= 0) {
+        memcpy(c->text + c->size, vocab_bytes(table, token) + skip, size - skip);
+        *out_rest = size - skip;
+    }
+    return status;
+}
+
+enum packllm_status cover_check_begun(struct cover *c, const struct cover_begun *begun,
+                                      int32_t token, bool *canonical, struct packllm_error *err) {
+    struct cover_node *parent = c->front.open[begun->index].node;
+    size_t rest = 0;
+    enum packllm_status status = write_rest(c, parent, token, &rest, err);
+    struct cover_node node = {.parent = parent, .token = token, .at = c->size + rest};
+    if (status >= 0) {
+        status = canon_check(c, &node, err);
+    }
+    *canonical = node.valid != NODE_INVALID;
+    return status;
+}
+
+enum packllm_status cover_take_begun(struct cover *c, unsigned index, int32_t token,
+                                     struct packllm_error *err) {
+    struct cover_node *parent = c->front.open[index].node;
+    size_t rest = 0;
+    enum packllm_status status = write_rest(c, parent, token, &rest, err);
+    struct cover_node *node = status >= 0 ? node_get(c, parent, token, c->size + rest, err) : NULL;
+    int32_t *path = node != NULL ? alloc_array((size_t)node->n_tokens + 1, sizeof *path) : NULL;
+    if (path == NULL) {
+        return status < 0 ? status : fail_memory(err, sizeof *node);
+    }
+    /* One history from here on, alone in the member's memory: see cover_narrow. */
+    lane_path(c, node, path);
+    lane_keep_best(c, path, node->n_tokens);
+    base_free(path);
+    c->size += rest;
+    node->valid = NODE_VALID;
+    status = node->row == NULL ? node_revive(c, node, err) : PACKLLM_OK;
+    if (status < 0) {
+        c->size -= rest;
+        return status;
+    }
+    front_start(c, &c->front, node);
+    node_sweep(c);
+    return PACKLLM_OK;
+}

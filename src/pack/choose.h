@@ -1,0 +1,66 @@
+/* choose.h - what choose.c and begun.c share: the candidates for the next token and how they are found. */
+#ifndef PACK_CHOOSE_H
+#define PACK_CHOOSE_H
+
+#include "pack/pack.h"
+
+enum {
+    TOP_DISPLAY = 64, /* candidates from D */
+    TOP_OTHER = 8     /* from each other member */
+};
+
+/* What D finds that much less likely than its first choice is no candidate by itself. */
+#define UNLIKELY 1e-4
+#define UNLIKELY_GREEDY 1e-3 /* only the first matters */
+
+struct candidate {
+    uint32_t rank;  /* in D's tree: sorted ranks are sorted bytes */
+    uint32_t begun; /* bytes of it that stand already, and */
+    unsigned index; /* the history that it follows: see cover_begun */
+    double mass;    /* as D has it */
+    double delta;   /* log of the product of p / q_D */
+};
+
+struct choice {
+    struct candidate *found; /* [room] */
+    struct sample_candidate *sampled;
+    uint32_t *ranks; /* [room] tokens that a grammar allows */
+    size_t room;
+    size_t n_active;
+    size_t *active;                  /* members with lambda > 0 or D, D first */
+    double *lambda;                  /* of the active ones */
+    char *views;                     /* [DEPTH_MOST + 1][n] of cover_view_size() */
+    float *logq;                     /* [n + 1][257], the last one D's with its temperature */
+    const float **rows;              /* [n] */
+    struct cover_tokens *token_rows; /* [n] of the active ones, in token space */
+    double *along;                   /* [n] log q_i of the chosen bytes */
+};
+
+/* The candidates of a step, c->found[0..kept), sorted by the bytes that they write. */
+struct candidates {
+    size_t kept;
+    double inside; /* D's mass of all that were looked at, and of the end */
+    double end;    /* of the end */
+    double log_z;  /* raw logit = log(mass) + log_z */
+};
+
+/* choose.c. Whether what the token writes may stand behind the text (valid UTF-8, a character may be
+ * open; what a grammar allows). begun: bytes of it that stand already. */
+bool choice_fits(const struct packllm_session *s, const struct vocab_table *table, int32_t id,
+                 uint32_t begun);
+/* The `most` of the ranks low..high-1 with the largest mass, into found[], not in order; ties to the
+ * lower rank. */
+size_t choice_top(const struct cover_tokens *row, uint32_t low, uint32_t high, size_t most,
+                  struct candidate *found);
+int choice_by_mass(const void *left, const void *right); /* for qsort: largest first */
+/* How many of D's tokens, of which there are `all`, the sampling settings can bring to the top. */
+size_t choice_how_many(const struct packllm_session *s, uint32_t all);
+
+/* begun.c. Before the first token: whether the text ends inside one of the display member's
+ * (s->inside). Then the reply is written in bytes, whatever it was read in. */
+enum packllm_status begun_look(struct packllm_session *s, struct packllm_error *err);
+/* Then: the tokens that the text may have begun, and those that may follow it. */
+enum packllm_status begun_candidates(struct packllm_session *s, struct candidates *out,
+                                     struct packllm_error *err);
+
+#endif
