@@ -97,9 +97,7 @@ void cover_close(struct cover *c) {
     base_free(c);
 }
 
-void cover_adopt(struct cover *c, const struct prefix_tree *tree, double epsilon,
-                 atomic_bool *abort_flag) {
-    c->tree = tree;       /* equal, but the old one may go with the pack that it was of */
+void cover_adopt(struct cover *c, double epsilon, atomic_bool *abort_flag) {
     c->epsilon = epsilon; /* it says which ends are opened, and rows do not depend on it */
     c->kv->abort_flag = abort_flag;
     if (c->given) { /* tokens that are no text: nothing of them can be shared */

@@ -33,10 +33,9 @@ enum packllm_status cover_open(struct cover **out, struct member *member,
                                const struct prefix_tree *tree, double epsilon, bool all,
                                atomic_bool *abort_flag, struct packllm_error *err);
 void cover_close(struct cover *cover); /* NULL allowed */
-/* Another owner's from now on: what was evaluated stays, and the next cover_sync finds what it shares.
- * tree: of the same vocabulary. */
-void cover_adopt(struct cover *cover, const struct prefix_tree *tree, double epsilon,
-                 atomic_bool *abort_flag);
+/* Another owner's from now on: what was evaluated stays, and the next cover_sync finds what it
+ * shares. */
+void cover_adopt(struct cover *cover, double epsilon, atomic_bool *abort_flag);
 
 /* Progress of a long evaluation: share 0..1. */
 typedef void (*cover_progress_fn)(void *data, double share);

@@ -60,7 +60,7 @@ enum packllm_status choice_open(struct choice **out, const struct packllm_sessio
                                 struct packllm_error *err) {
     size_t n = s->pack->n, room = PACKLLM_EVENTS;
     for (size_t i = 0; i < n; i++) {
-        room = s->pack->trees[i].n + 1 > room ? s->pack->trees[i].n + 1 : room;
+        room = s->pack->trees[i]->n + 1 > room ? s->pack->trees[i]->n + 1 : room;
     }
     struct choice *c = alloc_zero(1, sizeof *c);
     if (c == NULL) {
@@ -144,7 +144,7 @@ static bool token_fits(const struct packllm_session *s, const struct vocab_table
 
 static bool may_be_next(const struct packllm_session *s, const struct cover_tokens *row,
                         uint32_t rank) {
-    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    const struct prefix_tree *tree = s->pack->trees[s->display];
     return row->mass[rank] > 0.0F && token_fits(s, tree->table, tree->ids[rank]);
 }
 
@@ -159,7 +159,7 @@ static int by_mass(const void *left, const void *right) {
 static size_t top_allowed(struct packllm_session *s, const struct cover_tokens *row, size_t most,
                           bool *out_all) {
     struct choice *c = s->choice;
-    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    const struct prefix_tree *tree = s->pack->trees[s->display];
     size_t n = 0, count = 0;
     *out_all = constraint_list(s->constraint, TRIED_BYTES, c->ranks, &n);
     for (size_t tried = 8 * most; !*out_all && count < most && tried <= TRIED_MOST; tried *= 8) {
@@ -205,7 +205,7 @@ static void mark_likeliest(struct packllm_session *s) {
     struct choice *c = s->choice;
     uint64_t top[TOP_DISPLAY];
     for (size_t k = 1; k < c->n_active; k++) {
-        size_t n = likely_top(&c->token_rows[k], s->pack->trees[s->display].n, TOP_DISPLAY, top);
+        size_t n = likely_top(&c->token_rows[k], s->pack->trees[s->display]->n, TOP_DISPLAY, top);
         for (size_t t = 0; t < n; t++) {
             mark(c, likely_rank(top[t]));
         }
@@ -216,7 +216,7 @@ static void mark_likeliest(struct packllm_session *s) {
  * with. */
 static void mark_beginnings(struct packllm_session *s) {
     struct choice *c = s->choice;
-    const struct prefix_tree *own = &s->pack->trees[s->display];
+    const struct prefix_tree *own = s->pack->trees[s->display];
     uint64_t top[TOP_OTHER];
     for (size_t k = 1; k < c->n_active; k++) {
         size_t i = c->active[k];
@@ -224,7 +224,7 @@ static void mark_beginnings(struct packllm_session *s) {
         if (!cover_row_here(s->covers[i], &row)) {
             continue;
         }
-        const struct prefix_tree *tree = &s->pack->trees[i];
+        const struct prefix_tree *tree = s->pack->trees[i];
         size_t found = likely_top(&row, tree->n, TOP_OTHER, top);
         for (size_t t = 0; t < found; t++) {
             int32_t id = tree->ids[likely_rank(top[t])];
@@ -266,7 +266,7 @@ static void pool_here(struct packllm_session *s, size_t depth, float *logp) {
 static void correct(struct packllm_session *s, size_t low, size_t high, size_t depth, double delta,
                     double *end_delta) {
     struct choice *c = s->choice;
-    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    const struct prefix_tree *tree = s->pack->trees[s->display];
     float logp[PACKLLM_EVENTS];
     double ratio[PACKLLM_EVENTS];
     for (; low < high && vocab_size(tree->table, tree->ids[c->found[low].rank]) == depth; low++) {
@@ -387,7 +387,7 @@ static void record_why(struct packllm_session *s, const char *bytes, size_t size
         const struct cover *cover = s->covers[i];
         struct cover_tokens row;
         uint64_t best;
-        const struct prefix_tree *tree = &s->pack->trees[i];
+        const struct prefix_tree *tree = s->pack->trees[i];
         if (cover_row_here(cover, &row) && likely_top(&row, tree->n, 1, &best) == 1) {
             name_first(why, tree->table, tree->ids[likely_rank(best)], likely_mass(best));
         }
@@ -425,7 +425,7 @@ static void correct_in_tokens(struct packllm_session *s, size_t n, double *end_d
 /* Over D's tokens, of which one member may not have bytes of its own for what was chosen. */
 static void record_why_mapped(struct packllm_session *s, int32_t id, bool end) {
     struct choice *c = s->choice;
-    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    const struct prefix_tree *tree = s->pack->trees[s->display];
     for (size_t i = 0; i < s->pack->n; i++) {
         s->why[i] =
             (struct packllm_why_member){.logprob = (double)NAN, .first_logprob = (double)NAN};
@@ -444,7 +444,7 @@ static void record_why_mapped(struct packllm_session *s, int32_t id, bool end) {
 
 /* What must be among the candidates: a token that is given, and those with a bias. */
 static void mark_asked(const struct packllm_session *s) {
-    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    const struct prefix_tree *tree = s->pack->trees[s->display];
     for (size_t i = 0; i < s->params.n_bias; i++) {
         int32_t token = s->bias[i].token;
         if (token >= 0 && (uint32_t)token < tree->table->n && vocab_is_text(tree->table, token)) {
@@ -459,7 +459,7 @@ static void mark_asked(const struct packllm_session *s) {
 /* Under a grammar, when D finds every allowed token impossible: one of single bytes, by the pool. */
 static size_t offer_bytes(struct packllm_session *s) {
     struct choice *c = s->choice;
-    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    const struct prefix_tree *tree = s->pack->trees[s->display];
     float logp[PACKLLM_EVENTS];
     size_t n = 0;
     for (size_t k = 0; k < c->n_active; k++) {
@@ -487,7 +487,7 @@ static double log_mass(const struct cover_tokens *row, uint32_t rank) {
 static void record_top(struct packllm_session *s, const struct cover_tokens *row, size_t kept,
                        double logp_end, double log_normaliser) {
     const struct choice *c = s->choice;
-    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    const struct prefix_tree *tree = s->pack->trees[s->display];
     bool may_end = row->end > 0.0 && s->utf8.need == 0 && !s->params.sampling.ignore_eos;
     s->n_top = 0;
     for (size_t i = 0; i < kept + (may_end ? 1 : 0) && s->params.n_top > 0; i++) {
@@ -533,7 +533,7 @@ enum packllm_status choice_bias(struct packllm_session *s, struct packllm_error 
 static size_t top_fitting(struct packllm_session *s, const struct cover_tokens *row, size_t most,
                           bool *out_all) {
     struct choice *c = s->choice;
-    const uint32_t all = s->pack->trees[s->display].n;
+    const uint32_t all = s->pack->trees[s->display]->n;
     for (size_t tried = most;; tried *= 4) {
         size_t n = likely_top(row, all, tried < all ? tried : all, c->keys), fit = 0;
         /* With others to ask, one is enough. */
@@ -573,7 +573,7 @@ static void mark_own(struct packllm_session *s, const struct cover_tokens *row, 
  * need not be looked for. */
 static bool mark_few(struct packllm_session *s, const struct cover_tokens *row, size_t most) {
     struct choice *c = s->choice;
-    uint32_t all = s->pack->trees[s->display].n;
+    uint32_t all = s->pack->trees[s->display]->n;
     uint64_t first;
     if (likely_top(row, all, 1, &first) == 0 || !may_be_next(s, row, likely_rank(first))) {
         return false;
@@ -588,7 +588,7 @@ static bool mark_few(struct packllm_session *s, const struct cover_tokens *row, 
 enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, double *out_logprob,
                                  struct packllm_error *err) {
     struct choice *c = s->choice;
-    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    const struct prefix_tree *tree = s->pack->trees[s->display];
     struct cover_tokens row;
     if (s->given_row != NULL) {
         row = *s->given_row;

@@ -81,7 +81,7 @@ static enum packllm_status make_map(struct packllm_session *s, size_t i,
     s->progressing = (int)i;
     enum packllm_status status = pack_align(&map, &how, warning, sizeof warning, &cached, err);
     if (status >= 0) {
-        status = score_map_init(&s->mapped.maps[i], &s->pack->trees[r], &s->pack->trees[i], map.to,
+        status = score_map_init(&s->mapped.maps[i], s->pack->trees[r], s->pack->trees[i], map.to,
                                 map.distance, s->params.mass == PACKLLM_MASS_PAPER, err);
         align_done(&map);
     }
@@ -171,7 +171,7 @@ static enum packllm_status read_mapped(struct packllm_session *s, size_t i, cons
     struct score_mapped_text text = {
         .text = t->text,
         .size = t->size,
-        .reference = &s->pack->trees[s->mapped.reference],
+        .reference = s->pack->trees[s->mapped.reference],
         .tokens = reference,
         .translated = translated,
         .silent_first = first->space_prefix != s->pack->members[i]->space_prefix,

@@ -23,9 +23,9 @@
 
 struct packllm_pack {
     size_t n;
-    struct member **members;   /* [n] */
-    struct prefix_tree *trees; /* [n] */
-    double *prior, *cap;       /* [n] prior sums to 1 */
+    struct member **members;    /* [n] */
+    struct prefix_tree **trees; /* [n]; members of one vocabulary share one */
+    double *prior, *cap;        /* [n] prior sums to 1 */
     struct packllm_params params;
     size_t n_contexts;        /* that stay open while the members read; one more is, for the next */
     size_t n_writing;         /* that may be open while text is written */
