@@ -29,7 +29,9 @@ enum packllm_status cover_open(struct cover **out, struct member *member,
     c->lanes = alloc_zero(member->n_seq, sizeof *c->lanes);
     enum packllm_status status = PACKLLM_OK;
     c->pairs = alloc_zero(CANON_PAIRS, sizeof *c->pairs);
-    if (c->lanes == NULL || c->pairs == NULL) {
+    c->batch.tip = alloc_zero(member->n_seq, sizeof(struct cover_node *));
+    c->batch.path = alloc_array((size_t)member->n_ctx + 1, sizeof *c->batch.path);
+    if (c->lanes == NULL || c->pairs == NULL || c->batch.tip == NULL || c->batch.path == NULL) {
         status = fail_memory(err, CANON_PAIRS * sizeof *c->pairs);
     }
     for (uint32_t k = 0; status >= 0 && k < member->n_seq; k++) {
@@ -80,6 +82,10 @@ void cover_close(struct cover *c) {
     base_free(c->slice_byte);
     base_free(c->slice_mass);
     base_free(c->lanes);
+    base_free(c->batch.items);
+    base_free(c->batch.node);
+    base_free(c->batch.tip);
+    base_free(c->batch.path);
     base_free(c->spare);
     base_free(c->live);
     base_free(c->p_last);
@@ -91,9 +97,7 @@ void cover_close(struct cover *c) {
     base_free(c);
 }
 
-void cover_adopt(struct cover *c, const struct prefix_tree *tree, double epsilon,
-                 atomic_bool *abort_flag) {
-    c->tree = tree;       /* equal, but the old one may go with the pack that it was of */
+void cover_adopt(struct cover *c, double epsilon, atomic_bool *abort_flag) {
     c->epsilon = epsilon; /* it says which ends are opened, and rows do not depend on it */
     c->kv->abort_flag = abort_flag;
     if (c->given) { /* tokens that are no text: nothing of them can be shared */
@@ -369,6 +373,7 @@ enum packllm_status cover_walk_from(struct cover *c, size_t from, cover_visit_fn
     memset(c->count, 0, sizeof c->count);
     c->n_counted = 0.0;
     front_start(c, &c->front, c->root);
+    front_ready(c);
     for (size_t x = 0; x < c->known && status >= 0; x++) {
         if (visit != NULL && x >= c->lead + from) {
             double parked = front_next(c, &c->front, q);
@@ -406,6 +411,7 @@ enum packllm_status cover_begin(struct cover *c, bool tokens, struct packllm_err
 enum packllm_status cover_extend(struct cover *c, const char *bytes, size_t size, bool eager,
                                  struct packllm_error *err) {
     enum packllm_status status = cover_reserve(c, c->size + size, err);
+    front_ready(c);
     for (size_t i = 0; i < size && status >= 0; i++) {
         c->text[c->size] = bytes[i];
         c->p_last[c->size] = front_step(c, &c->front, (uint8_t)bytes[i], &c->front);
@@ -479,7 +485,8 @@ enum packllm_status cover_append(struct cover *c, int32_t token, struct packllm_
     return PACKLLM_OK;
 }
 
-double cover_next(const struct cover *c, double *q) {
+double cover_next(struct cover *c, double *q) {
+    front_ready(c);
     return front_next(c, &c->front, q);
 }
 
@@ -487,7 +494,8 @@ size_t cover_view_size(void) {
     return sizeof(struct cover_view);
 }
 
-void cover_view_of(const struct cover *c, struct cover_view *out) {
+void cover_view_of(struct cover *c, struct cover_view *out) {
+    front_ready(c);
     front_copy(&c->front, out);
     for (unsigned i = 0; i < out->n_parked; i++) {
         out->parked[i].parent = NULL;

@@ -33,10 +33,9 @@ enum packllm_status cover_open(struct cover **out, struct member *member,
                                const struct prefix_tree *tree, double epsilon, bool all,
                                atomic_bool *abort_flag, struct packllm_error *err);
 void cover_close(struct cover *cover); /* NULL allowed */
-/* Another owner's from now on: what was evaluated stays, and the next cover_sync finds what it shares.
- * tree: of the same vocabulary. */
-void cover_adopt(struct cover *cover, const struct prefix_tree *tree, double epsilon,
-                 atomic_bool *abort_flag);
+/* Another owner's from now on: what was evaluated stays, and the next cover_sync finds what it
+ * shares. */
+void cover_adopt(struct cover *cover, double epsilon, atomic_bool *abort_flag);
 
 /* Progress of a long evaluation: share 0..1. */
 typedef void (*cover_progress_fn)(void *data, double share);
@@ -115,13 +114,13 @@ enum packllm_status cover_append(struct cover *cover, int32_t token, struct pack
 enum packllm_status cover_narrow(struct cover *cover, struct packllm_error *err);
 
 /* q[257] of the next event; returns the share of parked ends. */
-double cover_next(const struct cover *cover, double *q);
+double cover_next(struct cover *cover, double *q);
 
 /* ---- looking ahead without evaluating: a copy of the front, stepped by bytes ------------------ */
 
 struct cover_view;
 size_t cover_view_size(void); /* bytes of one */
-void cover_view_of(const struct cover *cover, struct cover_view *out);
+void cover_view_of(struct cover *cover, struct cover_view *out);
 /* out = view after byte; out may be view. Returns the probability of the byte there. */
 double cover_view_step(const struct cover *cover, const struct cover_view *view, uint8_t byte,
                        struct cover_view *out);

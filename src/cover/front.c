@@ -140,12 +140,19 @@ void front_start(struct cover *c, struct cover_view *f, struct cover_node *node)
     f->n_open = f->n_parked = 0;
     front_add_open(f, node, 1.0, prefix_root(c->tree));
     (void)front_normalise(c, f);
-    front_set_standin(c, node);
+    c->standin_due = true; /* who goes on by tokens needs none */
+}
+
+void front_ready(struct cover *c) {
+    if (c->standin_due && c->front.n_open == 1) {
+        front_set_standin(c, c->front.open[0].node);
+    }
 }
 
 void front_set_standin(struct cover *c, const struct cover_node *node) {
     struct cover_open o = {.node = (struct cover_node *)(uintptr_t)node,
                            .place = prefix_root(c->tree)};
+    c->standin_due = false;
     memset(c->standin, 0, sizeof c->standin);
     node_spread(c, &o, node->at, 1.0, c->standin);
 }
@@ -269,8 +276,10 @@ double front_next(const struct cover *c, const struct cover_view *f, double *q) 
     for (unsigned i = 0; i < f->n_parked; i++) {
         *(f->parked[i].at == f->x ? &here : &deep) += f->parked[i].w;
     }
-    for (int e = 0; e < PACKLLM_EVENTS; e++) {
+    for (int e = 0; e < PACKLLM_EVENTS && here > 0.0; e++) {
         q[e] += here * fresh(c, e);
+    }
+    for (int e = 0; e < PACKLLM_EVENTS; e++) {
         sum += q[e];
     }
     if (sum < 1e-9) {

@@ -1,21 +1,12 @@
 /* lane.c - the row provider: which of the member's sequences (lanes) a history is evaluated in.
  * A lane knows the tokens it holds; a history goes where it shares the longest beginning: on the
  * tip of that lane, or in a fork of it. What no lane holds any more is evaluated again. */
-#include <math.h>
+#include <assert.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/status.h"
 #include "cover/private.h"
-
-struct batch {
-    struct cover *c;
-    struct member_item *items; /* [room] */
-    struct cover_node **node;  /* [room] of each item */
-    size_t n, room, done;
-    uint32_t *grown; /* [n_seq] length of each lane once the batch is evaluated */
-    bool *busy;      /* [n_seq] the batch writes to this lane */
-};
 
 void lane_path(const struct cover *c, const struct cover_node *node, int32_t *out) {
     for (; node != NULL && node->n_tokens > 0; node = node->parent) {
@@ -51,6 +42,7 @@ void lane_keep_best(struct cover *c, const int32_t *tokens, uint32_t n) {
         }
         if (c->lanes[k].n > keep) {
             c->lanes[k].n = keep;
+            c->lanes[k].tip = NULL;
         }
     }
 }
@@ -123,8 +115,8 @@ static enum packllm_status take_row(struct cover *c, struct cover_node *node, co
 
 static enum packllm_status on_row(void *ctx, size_t item, const float *logits,
                                   struct packllm_error *err) {
-    struct batch *b = ctx;
-    struct cover *c = b->c;
+    struct cover *c = ctx;
+    struct cover_batch *b = &c->batch;
     enum packllm_status status = take_row(c, b->node[item], logits, c->kv->greatest, err);
     b->done++;
     if (c->progress != NULL && b->n >= 32 && b->done % 16 == 0) {
@@ -133,16 +125,18 @@ static enum packllm_status on_row(void *ctx, size_t item, const float *logits,
     return status;
 }
 
-static enum packllm_status flush(struct batch *b, struct packllm_error *err) {
-    struct cover *c = b->c;
+static enum packllm_status flush(struct cover *c, struct packllm_error *err) {
+    struct cover_batch *b = &c->batch;
     enum packllm_status status = PACKLLM_OK;
+    b->done = 0;
     if (b->n > 0) {
-        status = member_eval(c->kv, b->items, b->n, on_row, b, err);
+        status = member_eval(c->kv, b->items, b->n, on_row, c, err);
     }
     for (uint32_t k = 0; k < c->member->n_seq; k++) {
-        if (b->busy[k]) {
-            c->lanes[k].n = status >= 0 ? b->grown[k] : c->kv->length[k];
-            b->busy[k] = false;
+        if (b->tip[k] != NULL) {
+            c->lanes[k].n = status >= 0 ? b->tip[k]->n_tokens : c->kv->length[k];
+            c->lanes[k].tip = status >= 0 ? b->tip[k] : NULL;
+            b->tip[k] = NULL;
         }
     }
     b->n = 0;
@@ -151,24 +145,48 @@ static enum packllm_status flush(struct batch *b, struct packllm_error *err) {
 
 /* A lane to write to: not busy, not `src`, not the longest (all others branch off it), of the rest
  * the one that was used longest ago. */
-static int32_t oldest(const struct batch *b, int32_t src) {
+static int32_t oldest(const struct cover *c, int32_t src) {
     int32_t found = -1;
     uint32_t main_lane = 0;
-    for (uint32_t k = 1; k < b->c->member->n_seq; k++) {
-        main_lane = b->c->lanes[k].n > b->c->lanes[main_lane].n ? k : main_lane;
+    for (uint32_t k = 1; k < c->member->n_seq; k++) {
+        main_lane = c->lanes[k].n > c->lanes[main_lane].n ? k : main_lane;
     }
-    for (uint32_t k = 0; k < b->c->member->n_seq; k++) {
-        if (!b->busy[k] && (int32_t)k != src && k != main_lane &&
-            (found < 0 || b->c->lanes[k].used < b->c->lanes[found].used)) {
+    for (uint32_t k = 0; k < c->member->n_seq; k++) {
+        if (c->batch.tip[k] == NULL && (int32_t)k != src && k != main_lane &&
+            (found < 0 || c->lanes[k].used < c->lanes[found].used)) {
             found = (int32_t)k;
         }
     }
     return found;
 }
 
-static enum packllm_status add(struct batch *b, struct cover_node *target, int32_t *path,
+static enum packllm_status too_long(const struct cover *c, struct packllm_error *err) {
+    return fail(err, PACKLLM_E_CONTEXT, c->member->index,
+                "member '%s': its context of %u tokens is full; a larger one can be asked for "
+                "with -c",
+                c->member->name, (unsigned)c->member->n_ctx);
+}
+
+/* Room for n items more. */
+static enum packllm_status reserve(struct cover_batch *b, size_t n, struct packllm_error *err) {
+    if (b->n + n <= b->room) {
+        return PACKLLM_OK;
+    }
+    size_t room = (b->n + n) * 2;
+    struct member_item *items = alloc_resize(b->items, room, sizeof *items);
+    b->items = items != NULL ? items : b->items;
+    struct cover_node **nodes = alloc_resize(b->node, room, sizeof *nodes);
+    b->node = nodes != NULL ? nodes : b->node;
+    if (items == NULL || nodes == NULL) {
+        return fail_memory(err, room * sizeof *items);
+    }
+    b->room = room;
+    return PACKLLM_OK;
+}
+
+static enum packllm_status add(struct cover *c, struct cover_node *target,
                                struct packllm_error *err) {
-    struct cover *c = b->c;
+    struct cover_batch *b = &c->batch;
     uint32_t n = target->n_tokens, first = n;
     for (struct cover_node *node = target; node != NULL; node = node->parent) {
         if (node->wanted && !node_ready(node) && node->n_tokens > 0) {
@@ -179,29 +197,27 @@ static enum packllm_status add(struct batch *b, struct cover_node *target, int32
         return PACKLLM_OK; /* another target's path brought it */
     }
     if (n > c->member->n_ctx) {
-        return fail(err, PACKLLM_E_CONTEXT, c->member->index,
-                    "member '%s': its context of %u tokens is full; a larger one can be asked for "
-                    "with -c",
-                    c->member->name, (unsigned)c->member->n_ctx);
+        return too_long(c, err);
     }
+    int32_t *path = b->path;
     lane_path(c, target, path);
     int32_t src = -1;
     uint32_t shared = 0;
     for (uint32_t k = 0; k < c->member->n_seq; k++) {
         uint32_t length = common(&c->lanes[k], path, first);
         if (src < 0 || length > shared || (length == shared && c->lanes[k].n == length)) {
-            if (!b->busy[k] || length > shared) {
+            if (b->tip[k] == NULL || length > shared) {
                 src = (int32_t)k;
                 shared = length;
             }
         }
     }
     int32_t dst = src;
-    if (b->busy[src] || c->lanes[src].n != shared) {
-        dst = oldest(b, src);
+    if (b->tip[src] != NULL || c->lanes[src].n != shared) {
+        dst = oldest(c, src);
         if (dst < 0) {
-            enum packllm_status status = flush(b, err);
-            return status < 0 ? status : add(b, target, path, err);
+            enum packllm_status status = flush(c, err);
+            return status < 0 ? status : add(c, target, err);
         }
         enum packllm_status status = shared > 0 ? member_fork(c->kv, dst, src, shared, err)
                                                 : member_truncate(c->kv, dst, 0, err);
@@ -212,20 +228,13 @@ static enum packllm_status add(struct batch *b, struct cover_node *target, int32
     struct cover_lane *lane = &c->lanes[dst];
     memcpy(lane->tokens, path, n * sizeof *path);
     lane->n = shared;
+    lane->tip = NULL;
     lane->used = ++c->stamp;
     c->lanes[src].used = c->stamp;
-    b->busy[dst] = true;
-    b->grown[dst] = n;
-    if (b->n + n - shared > b->room) {
-        size_t room = (b->n + n - shared) * 2;
-        struct member_item *items = alloc_resize(b->items, room, sizeof *items);
-        b->items = items != NULL ? items : b->items;
-        struct cover_node **nodes = alloc_resize(b->node, room, sizeof *nodes);
-        b->node = nodes != NULL ? nodes : b->node;
-        if (items == NULL || nodes == NULL) {
-            return fail_memory(err, room * sizeof *items);
-        }
-        b->room = room;
+    b->tip[dst] = target;
+    enum packllm_status status = reserve(b, n - shared, err);
+    if (status < 0) {
+        return status;
     }
     for (uint32_t k = shared; k < n; k++) {
         b->items[b->n + k - shared] = (struct member_item){.token = path[k], .seq = dst};
@@ -238,6 +247,32 @@ static enum packllm_status add(struct batch *b, struct cover_node *target, int32
     }
     b->n += n - shared;
     return PACKLLM_OK;
+}
+
+/* Text that is written token by token: the target is one token behind what a lane holds. The same as
+ * add, without a look at all the tokens before. False: it is not so. */
+static bool add_to_tip(struct cover *c, struct cover_node *target) {
+    struct cover_batch *b = &c->batch;
+    uint32_t k = c->member->n_seq;
+    if (target->parent == NULL || target->n_tokens > c->member->n_ctx || b->room == 0 ||
+        !target->wanted || node_ready(target)) {
+        return false;
+    }
+    while (k-- > 0 && c->lanes[k].tip != target->parent) {
+    }
+    if (k >= c->member->n_seq) {
+        return false;
+    }
+    struct cover_lane *lane = &c->lanes[k];
+    assert(lane->n + 1 == target->n_tokens);
+    lane->tokens[lane->n] = target->token;
+    lane->tip = NULL;
+    lane->used = ++c->stamp;
+    b->tip[k] = target;
+    b->items[0] = (struct member_item){.token = target->token, .seq = (int32_t)k, .want_row = true};
+    b->node[0] = target;
+    b->n = 1;
+    return true;
 }
 
 /* A member without a start token says nothing about the first one: all alike. */
@@ -254,38 +289,30 @@ static enum packllm_status empty_history(struct cover *c, struct cover_node *roo
 
 enum packllm_status lane_evaluate(struct cover *c, struct cover_node *const *targets, size_t n,
                                   struct packllm_error *err) {
-    struct batch b = {.c = c};
-    uint32_t n_seq = c->member->n_seq;
-    int32_t *path = alloc_array((size_t)c->member->n_ctx + 1, sizeof *path);
-    b.grown = alloc_zero(n_seq, sizeof *b.grown);
-    b.busy = alloc_zero(n_seq, sizeof *b.busy);
+    struct cover_batch *b = &c->batch;
     enum packllm_status status = PACKLLM_OK;
-    if (path == NULL || b.grown == NULL || b.busy == NULL) {
-        status = fail_memory(err, c->member->n_ctx * sizeof *path);
-    }
+    bool may_be_empty = c->member->start < 0 && c->n_prefix == 0;
+    b->n = 0;
     for (size_t i = 0; i < n && status >= 0; i++) {
         struct cover_node *root = targets[i];
-        while (root->parent != NULL) {
+        while (may_be_empty && root->parent != NULL) {
             root = root->parent;
         }
-        if (root->wanted && !node_ready(root) && root->n_tokens == 0) {
+        if (may_be_empty && root->wanted && !node_ready(root)) {
             status = empty_history(c, root, err);
         }
-        if (status >= 0) {
-            status = add(&b, targets[i], path, err);
+        if (status >= 0 && !(n == 1 && add_to_tip(c, targets[i]))) {
+            status = add(c, targets[i], err);
         }
     }
     if (status >= 0) {
-        status = flush(&b, err);
-    } else if (b.busy != NULL && b.grown != NULL) {
-        for (uint32_t k = 0; k < n_seq; k++) {
-            c->lanes[k].n = b.busy[k] ? c->kv->length[k] : c->lanes[k].n;
+        return flush(c, err);
+    }
+    for (uint32_t k = 0; k < c->member->n_seq; k++) {
+        if (b->tip[k] != NULL) {
+            c->lanes[k].n = c->kv->length[k];
+            b->tip[k] = NULL;
         }
     }
-    base_free(path);
-    base_free(b.grown);
-    base_free(b.busy);
-    base_free(b.items);
-    base_free(b.node);
     return status;
 }

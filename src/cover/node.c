@@ -136,6 +136,9 @@ void node_cut(struct cover *c, size_t keep_bytes) {
     size_t kept = 0;
     c->front.n_open = c->front.n_parked = 0;
     node_sweep(c);
+    for (uint32_t k = 0; k < c->member->n_seq; k++) {
+        c->lanes[k].tip = NULL; /* it may go, the tokens stay */
+    }
     if (c->at != NULL) { /* else no text was ever set */
         memset(c->at, 0, (c->room + 1) * sizeof(struct cover_node *));
     }

@@ -69,7 +69,18 @@ struct cover_view {
 struct cover_lane {
     int32_t *tokens; /* [n_ctx] what the member's sequence holds */
     uint32_t n;
-    uint64_t used; /* stamp of the last use */
+    uint64_t used;                /* stamp of the last use */
+    const struct cover_node *tip; /* the history whose tokens these are, where that is known */
+};
+
+/* The batch that is being put together. */
+struct cover_batch {
+    struct member_item *items; /* [room] */
+    struct cover_node **node;  /* [room] of each item */
+    size_t n, room, done;
+    struct cover_node **tip; /* [n_seq] what each lane holds once the batch is evaluated; NULL: it
+                                is not written to */
+    int32_t *path;           /* [n_ctx + 1] scratch: the tokens of a history */
 };
 
 struct cover_pair {
@@ -118,6 +129,7 @@ struct cover {
 
     struct cover_lane *lanes; /* [member->n_seq] */
     uint64_t stamp;
+    struct cover_batch batch;
     struct cover_row **spare; /* rows given back */
     size_t n_spare, n_live;
     struct cover_node **live; /* nodes that hold a row */
@@ -125,6 +137,7 @@ struct cover {
 
     struct cover_view front;
     double standin[PACKLLM_EVENTS]; /* stand-in for the next event behind a parked end */
+    bool standin_due;               /* not made yet: of the one history that the front is */
     double count[256], n_counted;   /* bytes of the text so far, older ones less */
     double *p_last; /* [room + 1] probability the walk gave to each byte of the member's text */
     uint64_t resyncs;
@@ -180,6 +193,8 @@ double front_next(const struct cover *c, const struct cover_view *f, double *q);
 double front_normalise(const struct cover *c, struct cover_view *f);
 void front_park(struct cover_view *f, const struct cover_parked *parked);
 void front_set_standin(struct cover *c, const struct cover_node *node);
+/* Before the front goes on, or is looked at, by bytes: what front_start left undone. */
+void front_ready(struct cover *c);
 void node_spread(const struct cover *c, const struct cover_open *o, size_t x, double w, double *q);
 /* Mass that ends exactly at x, and that goes on, behind an open entry whose place is set. */
 void node_here(const struct cover *c, const struct cover_open *o, size_t x, double *ending,

@@ -9,6 +9,7 @@
 #define MATH_VEC_H
 
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -116,6 +117,17 @@ static inline float vec_sum_floats(const vec_floats *x) {
     memcpy(&upper, (const char *)&low + sizeof sum, sizeof upper);
     sum += upper;
     return (sum[0] + sum[2]) + (sum[1] + sum[3]);
+}
+
+/* Whether a lane is greater than `than`. */
+static inline bool vec_any_above(const vec_floats *x, float than) {
+    vec_float_bits above = (vec_float_bits)(*x > than);
+    uint64_t words[sizeof above / sizeof(uint64_t)], any = 0;
+    memcpy(words, &above, sizeof above);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        any |= words[i];
+    }
+    return any != 0;
 }
 
 /* *x <- log(*x) for normal x > 0; -inf below the least normal number, 0 and negative ones included.

@@ -19,13 +19,12 @@ static enum packllm_status check_seq(const struct member_context *c, int32_t seq
     return PACKLLM_OK;
 }
 
-/* The pieces must spell the text: vocabularies exist that lack bytes, and then tokenizers drop them
+/* The pieces must spell the text, behind a space where one is due: vocabularies exist that lack bytes, and then tokenizers drop them
  * silently. */
 static enum packllm_status check_spelling(const struct member *m, const char *text, size_t size,
-                                          const int32_t *tokens, size_t n,
+                                          bool space_due, const int32_t *tokens, size_t n,
                                           struct packllm_error *err) {
-    size_t at = 0;                                /* bytes of the text matched so far */
-    bool space_due = m->space_prefix && size > 0; /* the prefix comes first */
+    size_t at = 0; /* bytes of the text matched so far */
     bool same = true;
     for (size_t i = 0; i < n && same; i++) {
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= m->table.n) {
@@ -56,8 +55,9 @@ static enum packllm_status check_spelling(const struct member *m, const char *te
     return PACKLLM_OK;
 }
 
-enum packllm_status member_tokenize(struct member *m, const char *text, size_t size, int32_t *out,
-                                    size_t cap, size_t *out_n, struct packllm_error *err) {
+static enum packllm_status tokenize(struct member *m, const char *text, size_t size, bool inside,
+                                    int32_t *out, size_t cap, size_t *out_n,
+                                    struct packllm_error *err) {
     if (m == NULL || (text == NULL && size > 0) || (out == NULL && cap > 0) || out_n == NULL) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "member_tokenize: a pointer is missing");
     }
@@ -72,14 +72,25 @@ enum packllm_status member_tokenize(struct member *m, const char *text, size_t s
         return PACKLLM_OK;
     }
     size_t n = 0;
-    enum packllm_status s = m->ops->tokenize(m, text, size, out, cap, &n, err);
+    enum packllm_status s = m->ops->tokenize(m, text, size, inside, out, cap, &n, err);
     if (s == PACKLLM_OK) {
-        s = check_spelling(m, text, size, out, n, err);
+        s = check_spelling(m, text, size, m->space_prefix && !inside, out, n, err);
     }
     if (s == PACKLLM_OK) {
         *out_n = n;
     }
     return s;
+}
+
+enum packllm_status member_tokenize(struct member *m, const char *text, size_t size, int32_t *out,
+                                    size_t cap, size_t *out_n, struct packllm_error *err) {
+    return tokenize(m, text, size, false, out, cap, out_n, err);
+}
+
+enum packllm_status member_tokenize_inside(struct member *m, const char *text, size_t size,
+                                           int32_t *out, size_t cap, size_t *out_n,
+                                           struct packllm_error *err) {
+    return tokenize(m, text, size, true, out, cap, out_n, err);
 }
 
 enum packllm_status member_context_open(struct member *m, struct member_context **out,

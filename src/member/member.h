@@ -47,10 +47,12 @@ struct member_control {
 struct buf;
 struct member_ops {
     /* Canonical tokenisation of text (UTF-8, size bytes; contents: special tokens are not parsed)
-     * without the start token. For a member with space_prefix the pieces spell " " + text.
-     * E_TEXT if the vocabulary cannot spell it. *out_n <= cap, else E_ARG. */
-    enum packllm_status (*tokenize)(struct member *m, const char *text, size_t size, int32_t *out,
-                                    size_t cap, size_t *out_n, struct packllm_error *err);
+     * without the start token. For a member with space_prefix the pieces spell " " + text, but
+     * where it stands inside a text. E_TEXT if the vocabulary cannot spell it. *out_n <= cap, else
+     * E_ARG. From any thread. */
+    enum packllm_status (*tokenize)(struct member *m, const char *text, size_t size, bool inside,
+                                    int32_t *out, size_t cap, size_t *out_n,
+                                    struct packllm_error *err);
     enum packllm_status (*context_open)(struct member *m, struct member_context **out,
                                         struct packllm_error *err);
     void (*context_close)(struct member_context *c);
@@ -109,6 +111,10 @@ struct member_context {
 /* Thin, checked front (member.c): arguments are checked here, once, before any implementation. */
 enum packllm_status member_tokenize(struct member *m, const char *text, size_t size, int32_t *out,
                                     size_t cap, size_t *out_n, struct packllm_error *err);
+/* The same of bytes from the middle of a text: nothing is put before them. */
+enum packllm_status member_tokenize_inside(struct member *m, const char *text, size_t size,
+                                           int32_t *out, size_t cap, size_t *out_n,
+                                           struct packllm_error *err);
 enum packllm_status member_context_open(struct member *m, struct member_context **out,
                                         struct packllm_error *err);
 void member_context_close(struct member_context *c); /* NULL allowed */

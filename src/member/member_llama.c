@@ -427,15 +427,15 @@ static enum packllm_status find_rules(struct llama_member *m, struct packllm_err
 /* ---- tokenising ---------------------------------------------------------------------------- */
 
 static enum packllm_status llama_member_tokenize(struct member *base, const char *text, size_t size,
-                                                 int32_t *out, size_t cap, size_t *out_n,
-                                                 struct packllm_error *err) {
+                                                 bool inside, int32_t *out, size_t cap,
+                                                 size_t *out_n, struct packllm_error *err) {
     struct llama_member *m = (struct llama_member *)base;
     char *spaced = NULL;
     if (size > INT32_MAX / 2) {
         return fail(err, PACKLLM_E_ARG, base->index, "member '%s': a text of %zu bytes is too long",
                     base->name, size);
     }
-    if (base->space_prefix) {
+    if (base->space_prefix && !inside) {
         spaced = alloc_array(size + 1, 1);
         if (spaced == NULL) {
             return fail_memory(err, size + 1);

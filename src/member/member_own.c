@@ -136,12 +136,12 @@ static enum packllm_status longest_match(const struct own_member *m, const char 
 }
 
 static enum packllm_status own_tokenize(struct member *base, const char *text, size_t size,
-                                        int32_t *out, size_t cap, size_t *out_n,
+                                        bool inside, int32_t *out, size_t cap, size_t *out_n,
                                         struct packllm_error *err) {
     struct own_member *m = (struct own_member *)base;
     enum packllm_status s = PACKLLM_OK;
     char *spaced = NULL;
-    if (base->space_prefix) {
+    if (base->space_prefix && !inside) {
         spaced = alloc_array(size + 1, 1);
         if (spaced == NULL) {
             return fail_memory(err, size + 1);

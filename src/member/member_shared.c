@@ -489,10 +489,10 @@ static void view_close(struct member_context *base) {
 /* ---- the member ---------------------------------------------------------------------------- */
 
 static enum packllm_status shared_tokenize(struct member *base, const char *text, size_t size,
-                                           int32_t *out, size_t cap, size_t *out_n,
+                                           bool inside, int32_t *out, size_t cap, size_t *out_n,
                                            struct packllm_error *err) {
     struct member *real = ((struct shared *)base)->real;
-    return real->ops->tokenize(real, text, size, out, cap, out_n, err);
+    return real->ops->tokenize(real, text, size, inside, out, cap, out_n, err);
 }
 
 static enum packllm_status shared_render(struct member *base,

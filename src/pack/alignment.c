@@ -35,15 +35,16 @@ struct packllm_align_params packllm_align_params_default(void) {
                                          .n_threads = packllm_params_default().n_threads};
 }
 
-/* The first token of the bytes in the member's own tokenisation. What is not UTF-8, or cannot be
- * spelled, has none. */
-int32_t pack_first_token(void *ctx, const uint8_t *bytes, size_t size) {
+/* The first token of the bytes in the member's own tokenisation: bytes from the middle of a text.
+ * What is not UTF-8, or cannot be spelled, has none. */
+static int32_t first_token(void *ctx, const uint8_t *bytes, size_t size) {
     struct member *m = ctx;
     int32_t *tokens = alloc_array(size + 1, sizeof *tokens);
     size_t n = 0;
     int32_t first = ALIGN_NONE;
     if (tokens != NULL &&
-        member_tokenize(m, (const char *)bytes, size, tokens, size + 1, &n, NULL) == PACKLLM_OK &&
+        member_tokenize_inside(m, (const char *)bytes, size, tokens, size + 1, &n, NULL) ==
+            PACKLLM_OK &&
         n > 0) {
         first = tokens[0];
     }
@@ -51,30 +52,25 @@ int32_t pack_first_token(void *ctx, const uint8_t *bytes, size_t size) {
     return first;
 }
 
+enum packllm_status pack_align(struct align_map *out, const struct pack_align *a, char *warning,
+                               size_t room, bool *out_cached, struct packllm_error *err) {
+    static const enum align_method methods[] = {ALIGN_EXACT, ALIGN_FIRST, ALIGN_MINED};
+    struct align_request request = {
+        .reference = &a->reference->table,
+        .member = &a->member->table,
+        .method = methods[a->method],
+        .threads = (unsigned)a->n_threads,
+        .first = first_token,
+        .first_ctx = a->member,
+        .progress = a->progress,
+        .progress_ctx = a->progress_ctx,
+    };
+    return align_cached(out, &request, a->cache, out_cached, warning, room, err);
+}
+
 static bool on_progress(void *ctx, double share) {
     const struct packllm_align_params *p = ctx;
     return p->progress(p->progress_data, PACKLLM_NO_MEMBER, share);
-}
-
-static enum packllm_status make_map(struct packllm_alignment *a,
-                                    struct packllm_align_params *params,
-                                    struct packllm_error *err) {
-    static const enum align_method methods[] = {ALIGN_EXACT, ALIGN_FIRST, ALIGN_MINED};
-    struct align_request request = {
-        .reference = &a->side[0]->table,
-        .member = &a->side[1]->table,
-        .method = methods[params->method],
-        .threads = (unsigned)params->n_threads,
-        .first = pack_first_token,
-        .first_ctx = a->side[1],
-        .progress = params->progress != NULL ? on_progress : NULL,
-        .progress_ctx = params,
-    };
-    double start = base_clock();
-    enum packllm_status s = align_cached(&a->map, &request, params->cache, &a->cached, a->warning,
-                                         sizeof a->warning, err);
-    a->seconds = base_clock() - start;
-    return s;
 }
 
 enum packllm_status packllm_align_open(struct packllm_alignment **out_alignment,
@@ -109,8 +105,16 @@ enum packllm_status packllm_align_open(struct packllm_alignment **out_alignment,
         s = member_llama_vocabulary(&a->side[i], specs[i], i, &load, err);
     }
     if (s == PACKLLM_OK) {
-        a->side[1]->space_prefix = false; /* tokens are bytes from the middle of a text */
-        s = make_map(a, &given, err);
+        const struct pack_align how = {.reference = a->side[0],
+                                       .member = a->side[1],
+                                       .method = given.method,
+                                       .n_threads = given.n_threads,
+                                       .cache = given.cache,
+                                       .progress = given.progress != NULL ? on_progress : NULL,
+                                       .progress_ctx = &given};
+        double start = base_clock();
+        s = pack_align(&a->map, &how, a->warning, sizeof a->warning, &a->cached, err);
+        a->seconds = base_clock() - start;
     }
     if (s != PACKLLM_OK) {
         packllm_align_close(a);

@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "base/status.h"
+#include "pack/likely.h"
 
 enum { BEGUN_MOST = 256 }; /* tokens of D, whatever the sampling settings are */
 
@@ -48,19 +49,27 @@ enum packllm_status begun_look(struct packllm_session *s, struct packllm_error *
     return status;
 }
 
-/* The `most` likeliest of all histories into found[], in order. */
+static int by_mass(const void *left, const void *right) {
+    const struct candidate *a = left;
+    const struct candidate *b = right;
+    return a->mass != b->mass ? (a->mass < b->mass) - (a->mass > b->mass)
+                              : (a->rank > b->rank) - (a->rank < b->rank);
+}
+
+/* The `most` likeliest of all histories into found[2 * most], in order. keys[most]: scratch. */
 static size_t likeliest(const struct cover_begun *begun, size_t n_begun, size_t most,
-                        struct candidate *found) {
+                        uint64_t *keys, struct candidate *found) {
     size_t n = 0;
     for (size_t k = 0; k < n_begun; k++) {
         const struct prefix_place *place = &begun[k].place;
-        size_t top = choice_top(&begun[k].row, begun[k].low, place->high, most, found + n);
-        for (size_t i = n; i < n + top; i++) {
-            found[i].mass *= begun[k].w;
-            found[i].begun = place->depth;
-            found[i].index = (unsigned)k;
+        size_t top = likely_top(&begun[k].row, begun[k].low, place->high, most, keys);
+        for (size_t i = 0; i < top; i++) {
+            found[n + i] = (struct candidate){.rank = likely_rank(keys[i]),
+                                              .begun = place->depth,
+                                              .index = (unsigned)k,
+                                              .mass = begun[k].w * likely_mass(keys[i])};
         }
-        qsort(found, n + top, sizeof *found, choice_by_mass);
+        qsort(found, n + top, sizeof *found, by_mass);
         n = n + top < most ? n + top : most;
     }
     return n;
@@ -103,12 +112,12 @@ static size_t add_bytes(const struct prefix_tree *tree, const struct cover_begun
 static size_t add_asked(struct packllm_session *s, const struct cover_begun *begun, size_t n_begun,
                         struct cover_begun *others, size_t n, size_t room) {
     struct choice *c = s->choice;
-    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    const struct prefix_tree *tree = s->pack->trees[s->display];
     struct candidate top[2 * TOP_OTHER];
     for (size_t k = 1; k < c->n_active; k++) {
         size_t n_others = cover_begun(s->covers[c->active[k]], others);
-        size_t n_top = likeliest(others, n_others, TOP_OTHER, top);
-        const struct prefix_tree *its = &s->pack->trees[c->active[k]];
+        size_t n_top = likeliest(others, n_others, TOP_OTHER, c->keys, top);
+        const struct prefix_tree *its = s->pack->trees[c->active[k]];
         for (size_t t = 0; t < n_top && n + n_begun < room; t++) {
             int32_t id = its->ids[top[t].rank];
             n = add_bytes(tree, begun, n_begun, vocab_bytes(its->table, id) + top[t].begun,
@@ -146,10 +155,10 @@ static int compare(const struct prefix_tree *tree, const struct candidate *a,
 static enum packllm_status keep(struct packllm_session *s, const struct cover_begun *begun,
                                 size_t n, struct candidates *out, struct packllm_error *err) {
     struct choice *c = s->choice;
-    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    const struct prefix_tree *tree = s->pack->trees[s->display];
     struct cover *cover = s->covers[s->display];
     enum packllm_status status = PACKLLM_OK;
-    qsort(c->found, n, sizeof *c->found, choice_by_mass);
+    qsort(c->found, n, sizeof *c->found, by_mass);
     for (size_t i = 0; i < n && status >= 0; i++) {
         struct candidate v = c->found[i];
         bool canonical = true, repeated = false;
@@ -178,7 +187,7 @@ static enum packllm_status keep(struct packllm_session *s, const struct cover_be
 enum packllm_status begun_candidates(struct packllm_session *s, struct candidates *out,
                                      struct packllm_error *err) {
     struct choice *c = s->choice;
-    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    const struct prefix_tree *tree = s->pack->trees[s->display];
     struct cover_begun *begun = alloc_array(2 * COVER_BEGUN_MOST, sizeof *begun);
     if (begun == NULL) {
         return fail_memory(err, 2 * COVER_BEGUN_MOST * sizeof *begun);
@@ -187,7 +196,7 @@ enum packllm_status begun_candidates(struct packllm_session *s, struct candidate
     size_t most = choice_how_many(s, tree->n < BEGUN_MOST ? tree->n : BEGUN_MOST);
     most = most < c->room / 2 ? most : c->room / 2;
     *out = (struct candidates){.log_z = n_begun > 0 ? begun[0].row.log_z : 0.0};
-    size_t n = likeliest(begun, n_begun, most, c->found);
+    size_t n = likeliest(begun, n_begun, most, c->keys, c->found);
     double unlikely = s->params.sampling.temp > 0.0 ? UNLIKELY : UNLIKELY_GREEDY;
     while (c->n_active > 1 && n > 1 && c->found[n - 1].mass < unlikely * c->found[0].mass) {
         n--;

@@ -16,6 +16,7 @@
 #include "base/alloc.h"
 #include "base/status.h"
 #include "pack/choose.h"
+#include "pack/likely.h"
 
 enum {
     FORCED = 256,    /* from D, where log pi of a given token is wanted */
@@ -33,7 +34,7 @@ enum packllm_status choice_open(struct choice **out, const struct packllm_sessio
                                 struct packllm_error *err) {
     size_t n = s->pack->n, room = PACKLLM_EVENTS;
     for (size_t i = 0; i < n; i++) {
-        room = s->pack->trees[i].n + 1 > room ? s->pack->trees[i].n + 1 : room;
+        room = s->pack->trees[i]->n + 1 > room ? s->pack->trees[i]->n + 1 : room;
     }
     struct choice *c = alloc_zero(1, sizeof *c);
     if (c == NULL) {
@@ -43,6 +44,8 @@ enum packllm_status choice_open(struct choice **out, const struct packllm_sessio
     c->room = room;
     c->found = alloc_array(room, sizeof *c->found);
     c->sampled = alloc_array(room, sizeof *c->sampled);
+    c->keys = alloc_array(room, sizeof *c->keys);
+    c->marks = alloc_zero(room / 64 + 1, sizeof *c->marks);
     c->ranks = alloc_array(s->constraint != NULL ? room : 1, sizeof *c->ranks);
     c->active = alloc_array(n, sizeof *c->active);
     c->lambda = alloc_array(n, sizeof *c->lambda);
@@ -53,7 +56,7 @@ enum packllm_status choice_open(struct choice **out, const struct packllm_sessio
     c->token_rows = alloc_array(n, sizeof *c->token_rows);
     if (c->found == NULL || c->sampled == NULL || c->active == NULL || c->lambda == NULL ||
         c->views == NULL || c->logq == NULL || c->rows == NULL || c->along == NULL ||
-        c->token_rows == NULL || c->ranks == NULL) {
+        c->token_rows == NULL || c->ranks == NULL || c->marks == NULL || c->keys == NULL) {
         return fail_memory(err, room * sizeof *c->found);
     }
     return PACKLLM_OK;
@@ -65,6 +68,8 @@ void choice_close(struct choice *c) {
     }
     base_free(c->found);
     base_free(c->sampled);
+    base_free(c->keys);
+    base_free(c->marks);
     base_free(c->ranks);
     base_free(c->active);
     base_free(c->lambda);
@@ -112,72 +117,30 @@ bool choice_fits(const struct packllm_session *s, const struct vocab_table *tabl
 
 static bool may_be_next(const struct packllm_session *s, const struct cover_tokens *row,
                         uint32_t rank) {
-    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    const struct prefix_tree *tree = s->pack->trees[s->display];
     return row->mass[rank] > 0.0F && choice_fits(s, tree->table, tree->ids[rank], 0);
 }
 
-/* A heap with the smallest on top. */
-size_t choice_top(const struct cover_tokens *row, uint32_t low, uint32_t high, size_t most,
-                  struct candidate *found) {
-    size_t count = 0;
-    for (uint32_t rank = low; rank < high && most > 0; rank++) {
-        /* A whole block below the least one found holds nothing; 1e-6 for the rounding of its sum. */
-        if (rank % COVER_BLOCK == 0 && count == most &&
-            row->block[rank / COVER_BLOCK] * (1.0 + 1e-6) < found[0].mass) {
-            rank += COVER_BLOCK - 1;
-            continue;
-        }
-        double p = (double)row->mass[rank];
-        size_t i;
-        if (count < most) {
-            i = count++;
-            while (i > 0 && found[(i - 1) / 2].mass > p) {
-                found[i] = found[(i - 1) / 2];
-                i = (i - 1) / 2;
-            }
-        } else if (p <= found[0].mass) {
-            continue;
-        } else {
-            i = 0;
-            for (;;) {
-                size_t child = 2 * i + 1;
-                if (child >= count) {
-                    break;
-                }
-                child += child + 1 < count && found[child + 1].mass < found[child].mass ? 1 : 0;
-                if (found[child].mass >= p) {
-                    break;
-                }
-                found[i] = found[child];
-                i = child;
-            }
-        }
-        found[i] = (struct candidate){.rank = rank, .mass = p};
-    }
-    return count;
+static int by_mass(const void *left, const void *right) {
+    const uint64_t *a = left;
+    const uint64_t *b = right;
+    return (*a < *b) - (*a > *b);
 }
 
-int choice_by_mass(const void *left, const void *right) {
-    const struct candidate *a = left;
-    const struct candidate *b = right;
-    return a->mass != b->mass ? (a->mass < b->mass) - (a->mass > b->mass)
-                              : (a->rank > b->rank) - (a->rank < b->rank);
-}
-
-/* choice_top among the tokens that the grammar allows. Where few are allowed all of them are listed
- * along the trie (*out_all: found[] has all); else most of the likeliest fit, and are tried first. */
+/* likely_top among the tokens that the grammar allows. Where few are allowed all of them are listed
+ * along the trie (*out_all: keys[] has all); else most of the likeliest fit, and are tried first. */
 static size_t top_allowed(struct packllm_session *s, const struct cover_tokens *row, size_t most,
                           bool *out_all) {
     struct choice *c = s->choice;
-    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    const struct prefix_tree *tree = s->pack->trees[s->display];
     size_t n = 0, count = 0;
     *out_all = constraint_list(s->constraint, TRIED_BYTES, c->ranks, &n);
     for (size_t tried = 8 * most; !*out_all && count < most && tried <= TRIED_MOST; tried *= 8) {
         count = 0;
-        n = choice_top(row, 0, tree->n, tried < tree->n ? tried : tree->n, c->found);
+        n = likely_top(row, 0, tree->n, tried < tree->n ? tried : tree->n, c->keys);
         for (size_t i = 0; i < n; i++) {
-            if (choice_fits(s, tree->table, tree->ids[c->found[i].rank], 0)) {
-                c->found[count++] = c->found[i];
+            if (choice_fits(s, tree->table, tree->ids[likely_rank(c->keys[i])], 0)) {
+                c->keys[count++] = c->keys[i];
             }
         }
     }
@@ -186,44 +149,59 @@ static size_t top_allowed(struct packllm_session *s, const struct cover_tokens *
         count = 0;
     }
     for (size_t i = 0; *out_all && i < n; i++) {
-        c->found[count++] =
-            (struct candidate){.rank = c->ranks[i], .mass = (double)row->mass[c->ranks[i]]};
+        c->keys[count++] = likely_key(row->mass[c->ranks[i]], c->ranks[i]);
     }
-    qsort(c->found, count, sizeof *c->found, choice_by_mass);
+    qsort(c->keys, count, sizeof *c->keys, by_mass);
     *out_all = *out_all && count <= most;
     return count < most ? count : most;
 }
 
-/* In token space: the likeliest of another member's row over D's tokens. */
-static size_t add_mapped(struct packllm_session *s, size_t n) {
-    struct choice *c = s->choice;
-    struct candidate top[TOP_DISPLAY];
-    uint32_t all = s->pack->trees[s->display].n;
-    for (size_t k = 1; k < c->n_active; k++) {
-        size_t found = choice_top(&c->token_rows[k], 0, all, TOP_DISPLAY, top);
-        for (size_t t = 0; t < found && n < c->room - 1; t++) {
-            c->found[n++] = (struct candidate){.rank = top[t].rank};
+static void mark(struct choice *c, uint32_t rank) {
+    c->marks[rank / 64] |= UINT64_C(1) << rank % 64;
+}
+
+/* The candidates marked into found[], ascending, each once; nothing is marked any more. */
+static size_t take_marked(struct choice *c, uint32_t all) {
+    size_t n = 0;
+    for (uint32_t w = 0; w <= all / 64; w++) {
+        for (uint64_t left = c->marks[w]; left != 0; left &= left - 1) {
+            uint32_t bit = (uint32_t)__builtin_ctzll(left);
+            c->found[n++] = (struct candidate){.rank = 64 * w + bit};
         }
+        c->marks[w] = 0;
     }
     return n;
 }
 
-/* D's tokens that begin what another member would say: the longest that its bytes begin with. */
-static size_t add_from_others(struct packllm_session *s, size_t n) {
+/* In token space: the likeliest of the other members' rows, which are over D's tokens, too. */
+static void mark_likeliest(struct packllm_session *s) {
     struct choice *c = s->choice;
-    const struct prefix_tree *own = &s->pack->trees[s->display];
-    struct candidate top[TOP_DISPLAY];
-    size_t most = s->in_tokens ? TOP_DISPLAY : TOP_OTHER;
+    uint64_t top[TOP_DISPLAY];
+    for (size_t k = 1; k < c->n_active; k++) {
+        size_t n =
+            likely_top(&c->token_rows[k], 0, s->pack->trees[s->display]->n, TOP_DISPLAY, top);
+        for (size_t t = 0; t < n; t++) {
+            mark(c, likely_rank(top[t]));
+        }
+    }
+}
+
+/* In bytes: D's tokens that begin what another member would say, the longest that its bytes begin
+ * with. */
+static void mark_beginnings(struct packllm_session *s) {
+    struct choice *c = s->choice;
+    const struct prefix_tree *own = s->pack->trees[s->display];
+    uint64_t top[TOP_OTHER];
     for (size_t k = 1; k < c->n_active; k++) {
         size_t i = c->active[k];
         struct cover_tokens row;
         if (!cover_row_here(s->covers[i], &row)) {
             continue;
         }
-        const struct prefix_tree *tree = &s->pack->trees[i];
-        size_t found = choice_top(&row, 0, tree->n, most, top);
+        const struct prefix_tree *tree = s->pack->trees[i];
+        size_t found = likely_top(&row, 0, tree->n, TOP_OTHER, top);
         for (size_t t = 0; t < found; t++) {
-            int32_t id = tree->ids[top[t].rank];
+            int32_t id = tree->ids[likely_rank(top[t])];
             struct prefix_place place = prefix_root(own);
             uint32_t best = UINT32_MAX;
             for (uint32_t b = 0; b < vocab_size(tree->table, id) &&
@@ -231,18 +209,11 @@ static size_t add_from_others(struct packllm_session *s, size_t n) {
                  b++) {
                 best = prefix_ending(own, &place) > 0 ? place.low : best;
             }
-            if (best != UINT32_MAX && n < c->room - 1) {
-                c->found[n++] = (struct candidate){.rank = best};
+            if (best != UINT32_MAX) {
+                mark(c, best);
             }
         }
     }
-    return n;
-}
-
-static int by_rank(const void *left, const void *right) {
-    const struct candidate *a = left;
-    const struct candidate *b = right;
-    return (a->rank > b->rank) - (a->rank < b->rank);
 }
 
 /* Pool at one place of the trie: p into logp, q_D beside it in logq[0], without its temperature. */
@@ -278,7 +249,7 @@ static uint8_t rest_byte(const struct prefix_tree *tree, const struct candidate 
 static void correct(struct packllm_session *s, size_t low, size_t high, size_t depth, double delta,
                     double *end_delta) {
     struct choice *c = s->choice;
-    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    const struct prefix_tree *tree = s->pack->trees[s->display];
     float logp[PACKLLM_EVENTS];
     double ratio[PACKLLM_EVENTS];
     for (; low < high && rest_size(tree, &c->found[low]) == depth; low++) {
@@ -397,42 +368,46 @@ static void record_why(struct packllm_session *s, const char *bytes, size_t size
         struct packllm_why_member *why = &s->why[i];
         const struct cover *cover = s->covers[i];
         struct cover_tokens row;
-        struct candidate best;
-        const struct prefix_tree *tree = &s->pack->trees[i];
-        if (cover_row_here(cover, &row) && choice_top(&row, 0, tree->n, 1, &best) == 1) {
-            name_first(why, tree->table, tree->ids[best.rank], best.mass);
+        uint64_t best;
+        const struct prefix_tree *tree = s->pack->trees[i];
+        if (cover_row_here(cover, &row) && likely_top(&row, 0, tree->n, 1, &best) == 1) {
+            name_first(why, tree->table, tree->ids[likely_rank(best)], likely_mass(best));
         }
     }
 }
 
-/* In token space: what the pool makes of a token by all active members' rows. end: of END. */
-static double pooled(const struct packllm_session *s, uint32_t rank, bool end) {
+/* In token space: log of what the pool makes of an event by all active members' rows. own: log of D's
+ * probability of it. */
+static double pooled(const struct packllm_session *s, uint32_t rank, bool end, double own) {
     const struct choice *c = s->choice;
     double log_p = 0.0, p = 0.0;
+    bool linear = s->params.pool == PACKLLM_POOL_LINEAR;
     for (size_t k = 0; k < c->n_active; k++) {
         const struct cover_tokens *row = &c->token_rows[k];
         double q = end ? row->end : (double)row->mass[rank];
-        if (c->lambda[k] > 0.0) {
-            log_p += c->lambda[k] * log(q > LEAST_P ? q : LEAST_P);
+        if (c->lambda[k] > 0.0 && linear) {
             p += c->lambda[k] * q;
+        } else if (c->lambda[k] > 0.0) {
+            log_p += c->lambda[k] * (q <= LEAST_P ? log(LEAST_P) : k == 0 ? own : log(q));
         }
     }
-    return s->params.pool == PACKLLM_POOL_LINEAR ? log(p > LEAST_P ? p : LEAST_P) : log_p;
+    return linear ? log(p > LEAST_P ? p : LEAST_P) : log_p;
 }
 
 static void correct_in_tokens(struct packllm_session *s, size_t n, double *end_delta) {
     struct choice *c = s->choice;
+    double end = log(c->token_rows[0].end);
     for (size_t i = 0; i < n; i++) {
-        uint32_t rank = c->found[i].rank;
-        c->found[i].delta = pooled(s, rank, false) - log((double)c->token_rows[0].mass[rank]);
+        double own = c->found[i].logp;
+        c->found[i].delta = pooled(s, c->found[i].rank, false, own) - own;
     }
-    *end_delta = pooled(s, 0, true) - log(c->token_rows[0].end);
+    *end_delta = pooled(s, 0, true, end) - end;
 }
 
 /* Over D's tokens, of which one member may not have bytes of its own for what was chosen. */
 static void record_why_mapped(struct packllm_session *s, int32_t id, bool end) {
     struct choice *c = s->choice;
-    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    const struct prefix_tree *tree = s->pack->trees[s->display];
     for (size_t i = 0; i < s->pack->n; i++) {
         s->why[i] =
             (struct packllm_why_member){.logprob = (double)NAN, .first_logprob = (double)NAN};
@@ -440,37 +415,33 @@ static void record_why_mapped(struct packllm_session *s, int32_t id, bool end) {
     for (size_t k = 0; k < c->n_active; k++) {
         const struct cover_tokens *row = &c->token_rows[k];
         struct packllm_why_member *why = &s->why[c->active[k]];
-        struct candidate best;
+        uint64_t best;
         double p = end ? row->end : (double)row->mass[tree->rank[id]];
         why->logprob = log(p > LEAST_P ? p : LEAST_P);
-        if (choice_top(row, 0, tree->n, 1, &best) == 1) {
-            name_first(why, tree->table, tree->ids[best.rank], best.mass);
+        if (likely_top(row, 0, tree->n, 1, &best) == 1) {
+            name_first(why, tree->table, tree->ids[likely_rank(best)], likely_mass(best));
         }
     }
 }
 
 /* What must be among the candidates: a token that is given, and those with a bias. */
-static size_t add_asked(const struct packllm_session *s, size_t n) {
-    struct choice *c = s->choice;
-    const struct prefix_tree *tree = &s->pack->trees[s->display];
-    for (size_t i = 0; i < s->params.n_bias && n < c->room - 2; i++) {
+static void mark_asked(const struct packllm_session *s) {
+    const struct prefix_tree *tree = s->pack->trees[s->display];
+    for (size_t i = 0; i < s->params.n_bias; i++) {
         int32_t token = s->bias[i].token;
         if (token >= 0 && (uint32_t)token < tree->table->n && vocab_is_text(tree->table, token)) {
-            c->found[n++] = (struct candidate){.rank = tree->rank[token]};
+            mark(s->choice, tree->rank[token]);
         }
     }
     if (s->forced >= 0) {
-        /* The row's candidates are distinct, so that one of them may give way where all are there. */
-        n = n < c->room - 1 ? n : c->room - 2;
-        c->found[n++] = (struct candidate){.rank = tree->rank[s->forced]};
+        mark(s->choice, tree->rank[s->forced]);
     }
-    return n;
 }
 
 /* Under a grammar, when D finds every allowed token impossible: one of single bytes, by the pool. */
 static size_t offer_bytes(struct packllm_session *s) {
     struct choice *c = s->choice;
-    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    const struct prefix_tree *tree = s->pack->trees[s->display];
     float logp[PACKLLM_EVENTS];
     size_t n = 0;
     for (size_t k = 0; k < c->n_active; k++) {
@@ -497,15 +468,14 @@ static double log_mass(const struct candidate *v) {
 static void record_top(struct packllm_session *s, const struct candidates *all, double logp_end,
                        double log_normaliser) {
     const struct choice *c = s->choice;
-    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    const struct prefix_tree *tree = s->pack->trees[s->display];
     bool may_end = all->end > 0.0 && s->utf8.need == 0 && !s->params.sampling.ignore_eos;
     s->n_top = 0;
     for (size_t i = 0; i < all->kept + (may_end ? 1 : 0) && s->params.n_top > 0; i++) {
         bool end = i == all->kept;
         struct packllm_top one = {
             .token = end ? -1 : tree->ids[c->found[i].rank],
-            .logprob =
-                (end ? logp_end : log_mass(&c->found[i]) + c->found[i].delta) - log_normaliser,
+            .logprob = (end ? logp_end : c->found[i].logp + c->found[i].delta) - log_normaliser,
             .begun = end ? 0 : c->found[i].begun};
         size_t at = s->n_top;
         while (at > 0 && (s->top[at - 1].logprob < one.logprob ||
@@ -540,16 +510,17 @@ enum packllm_status choice_bias(struct packllm_session *s, struct packllm_error 
     return status;
 }
 
-/* choice_top, more of them where too few can follow the text: in the middle of a character few do, and
+/* likely_top, more of them where too few can follow the text: in the middle of a character few do, and
  * a poor model may rank them low. *out_all: none of those the display member prefers could follow. */
 static size_t top_fitting(struct packllm_session *s, const struct cover_tokens *row, size_t most,
                           bool *out_all) {
     struct choice *c = s->choice;
-    const uint32_t all = s->pack->trees[s->display].n;
+    const uint32_t all = s->pack->trees[s->display]->n;
     for (size_t tried = most;; tried *= 4) {
-        size_t n = choice_top(row, 0, all, tried < all ? tried : all, c->found), fit = 0;
-        for (size_t i = 0; i < n; i++) {
-            fit += may_be_next(s, row, c->found[i].rank);
+        size_t n = likely_top(row, 0, all, tried < all ? tried : all, c->keys), fit = 0;
+        /* With others to ask, one is enough. */
+        for (size_t i = 0; i < n && !(fit > 0 && c->n_active > 1); i++) {
+            fit += may_be_next(s, row, likely_rank(c->keys[i]));
         }
         if (fit >= most || n == all || s->forced >= 0 || (fit > 0 && c->n_active > 1)) {
             *out_all = n > most && c->n_active > 1;
@@ -558,11 +529,49 @@ static size_t top_fitting(struct packllm_session *s, const struct cover_tokens *
     }
 }
 
+/* What D finds that much less likely than its first choice comes back only if another member asks. */
+static double least_likely(const struct packllm_session *s, double most) {
+    return most * (s->params.sampling.temp > 0.0 ? UNLIKELY : UNLIKELY_GREEDY);
+}
+
+/* D's own are keys[n]. likely: those that are not too unlikely. */
+static void mark_own(struct packllm_session *s, const struct cover_tokens *row, size_t n,
+                     bool likely) {
+    struct choice *c = s->choice;
+    double most = 0.0;
+    for (size_t i = 0; i < n && likely; i++) {
+        double mass = likely_mass(c->keys[i]);
+        most = mass > most && may_be_next(s, row, likely_rank(c->keys[i])) ? mass : most;
+    }
+    double least = likely ? least_likely(s, most) : 0.0;
+    for (size_t i = 0; i < n; i++) {
+        if (likely_mass(c->keys[i]) >= least) {
+            mark(c, likely_rank(c->keys[i]));
+        }
+    }
+}
+
+/* The same at once, where D's first choice fits and no more than `most` are likely: then the others
+ * need not be looked for. */
+static bool mark_few(struct packllm_session *s, const struct cover_tokens *row, size_t most) {
+    struct choice *c = s->choice;
+    uint32_t all = s->pack->trees[s->display]->n;
+    uint64_t first;
+    if (likely_top(row, 0, all, 1, &first) == 0 || !may_be_next(s, row, likely_rank(first))) {
+        return false;
+    }
+    size_t n = likely_above(row, all, least_likely(s, likely_mass(first)), most, c->keys);
+    for (size_t i = 0; i < n && n <= most; i++) {
+        mark(c, likely_rank(c->keys[i]));
+    }
+    return n <= most;
+}
+
 /* The candidates behind the display member's one history, whose row is at hand. */
 static enum packllm_status find_candidates(struct packllm_session *s, struct candidates *out,
                                            struct packllm_error *err) {
     struct choice *c = s->choice;
-    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    const struct prefix_tree *tree = s->pack->trees[s->display];
     struct cover_tokens row;
     if (s->given_row != NULL) {
         row = *s->given_row;
@@ -571,49 +580,41 @@ static enum packllm_status find_candidates(struct packllm_session *s, struct can
     }
     bool alone = c->n_active == 1, all_of_few = false;
     size_t most_found = choice_how_many(s, tree->n);
-    size_t n = s->constraint != NULL ? top_allowed(s, &row, most_found, &all_of_few)
-                                     : top_fitting(s, &row, most_found, &all_of_few);
-    if (!alone && !all_of_few && s->forced < 0) {
-        /* What D finds that much less likely than its first choice comes back only if another
-         * member asks for it. */
-        double most = 0.0;
-        double unlikely = s->params.sampling.temp > 0.0 ? UNLIKELY : UNLIKELY_GREEDY;
-        size_t likely = 0;
-        for (size_t i = 0; i < n; i++) {
-            bool larger = c->found[i].mass > most;
-            most = larger && may_be_next(s, &row, c->found[i].rank) ? c->found[i].mass : most;
-        }
-        for (size_t i = 0; i < n; i++) {
-            if (c->found[i].mass >= unlikely * most) {
-                c->found[likely++] = c->found[i];
-            }
-        }
-        n = likely;
+    bool asked = s->constraint != NULL || s->forced >= 0;
+    if (alone || asked || !mark_few(s, &row, most_found)) {
+        size_t own = s->constraint != NULL ? top_allowed(s, &row, most_found, &all_of_few)
+                                           : top_fitting(s, &row, most_found, &all_of_few);
+        mark_own(s, &row, own, !alone && !all_of_few && s->forced < 0);
     }
     if (!alone && !all_of_few && !s->first) {
-        n = s->mapped.on ? add_mapped(s, n) : add_from_others(s, n);
+        if (s->in_tokens) {
+            mark_likeliest(s);
+        } else {
+            mark_beginnings(s);
+        }
     }
-    n = add_asked(s, n);
-    qsort(c->found, n, sizeof *c->found, by_rank);
+    mark_asked(s);
+    size_t n = take_marked(c, tree->n);
     *out = (struct candidates){.inside = row.end, .end = row.end, .log_z = row.log_z};
     for (size_t i = 0; i < n; i++) {
         uint32_t rank = c->found[i].rank;
-        bool repeated = i > 0 && rank == c->found[i - 1].rank;
         double mass = (double)row.mass[rank];
-        out->inside += repeated ? 0.0 : mass;
         bool forced = tree->ids[rank] == s->forced;
-        if (!repeated && (mass > 0.0 || forced) &&
-            choice_fits(s, tree->table, tree->ids[rank], 0)) {
+        out->inside += mass;
+        if ((mass > 0.0 || forced) && choice_fits(s, tree->table, tree->ids[rank], 0)) {
             c->found[out->kept++] = (struct candidate){.rank = rank, .mass = mass};
         }
     }
     return PACKLLM_OK;
 }
 
-/* Gives each its delta. */
+/* Gives each its logarithm and its delta. */
 static void correct_candidates(struct packllm_session *s, size_t kept, double *end_delta) {
     struct choice *c = s->choice;
     *end_delta = 0.0;
+    for (size_t i = 0; i < kept; i++) {
+        c->found[i].logp = log_mass(&c->found[i]);
+    }
     if (c->n_active == 1 || s->first) {
         return; /* the display member's own */
     }
@@ -631,11 +632,11 @@ static void correct_candidates(struct packllm_session *s, size_t kept, double *e
 static size_t to_sample(struct packllm_session *s, const struct candidates *all, double logp_end,
                         double *sum) {
     struct choice *c = s->choice;
-    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    const struct prefix_tree *tree = s->pack->trees[s->display];
     size_t n = 0;
     *sum = 0.0;
     for (size_t i = 0; i < all->kept; i++) {
-        double logp = log_mass(&c->found[i]) + c->found[i].delta;
+        double logp = c->found[i].logp + c->found[i].delta;
         *sum += exp(logp);
         c->sampled[n++] =
             (struct sample_candidate){.id = tree->ids[c->found[i].rank], .logp = logp + all->log_z};
@@ -652,7 +653,7 @@ static size_t to_sample(struct packllm_session *s, const struct candidates *all,
 enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, double *out_logprob,
                                  struct packllm_error *err) {
     struct choice *c = s->choice;
-    const struct prefix_tree *tree = &s->pack->trees[s->display];
+    const struct prefix_tree *tree = s->pack->trees[s->display];
     struct candidates all;
     enum packllm_status status = PACKLLM_OK;
     find_active(s, true);
@@ -695,7 +696,7 @@ enum packllm_status choose_token(struct packllm_session *s, int32_t *out_id, dou
     s->begun = 0;
     for (size_t i = 0; i < all.kept && !end; i++) {
         if (tree->ids[c->found[i].rank] == id) {
-            *out_logprob = log_mass(&c->found[i]) + c->found[i].delta - log(normaliser);
+            *out_logprob = c->found[i].logp + c->found[i].delta - log(normaliser);
             s->begun = c->found[i].begun;
             s->begun_index = c->found[i].index;
         }

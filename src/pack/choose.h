@@ -18,12 +18,15 @@ struct candidate {
     uint32_t begun; /* bytes of it that stand already, and */
     unsigned index; /* the history that it follows: see cover_begun */
     double mass;    /* as D has it */
+    double logp;    /* log of it */
     double delta;   /* log of the product of p / q_D */
 };
 
 struct choice {
     struct candidate *found; /* [room] */
+    uint64_t *keys;          /* [room] of D's likeliest, see likely.h */
     struct sample_candidate *sampled;
+    uint64_t *marks; /* [room / 64 + 1] bits of ranks: the set of candidates; empty between steps */
     uint32_t *ranks; /* [room] tokens that a grammar allows */
     size_t room;
     size_t n_active;
@@ -48,11 +51,6 @@ struct candidates {
  * open; what a grammar allows). begun: bytes of it that stand already. */
 bool choice_fits(const struct packllm_session *s, const struct vocab_table *table, int32_t id,
                  uint32_t begun);
-/* The `most` of the ranks low..high-1 with the largest mass, into found[], not in order; ties to the
- * lower rank. */
-size_t choice_top(const struct cover_tokens *row, uint32_t low, uint32_t high, size_t most,
-                  struct candidate *found);
-int choice_by_mass(const void *left, const void *right); /* for qsort: largest first */
 /* How many of D's tokens, of which there are `all`, the sampling settings can bring to the top. */
 size_t choice_how_many(const struct packllm_session *s, uint32_t all);
 

@@ -19,7 +19,7 @@ static void on_progress(void *data, double share) {
 }
 
 void pack_take_cover(struct packllm_session *s, size_t member, struct cover *cover) {
-    cover_adopt(cover, &s->pack->trees[member], s->params.epsilon, &s->cancel);
+    cover_adopt(cover, s->params.epsilon, &s->cancel);
     cover_set_progress(cover, on_progress, s);
     s->covers[member] = cover;
 }
@@ -29,7 +29,7 @@ enum packllm_status pack_cover_as_it_is(struct packllm_session *s, size_t member
     enum packllm_status status = PACKLLM_OK;
     if (s->covers[member] == NULL) {
         status =
-            cover_open(&s->covers[member], s->pack->members[member], &s->pack->trees[member],
+            cover_open(&s->covers[member], s->pack->members[member], s->pack->trees[member],
                        s->params.epsilon, s->params.covers == PACKLLM_COVERS_ALL, &s->cancel, err);
         if (status < 0) {
             return status;

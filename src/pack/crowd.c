@@ -106,7 +106,7 @@ static enum packllm_status read_member(struct crowd *c, size_t i, size_t size,
     struct score_tokens tokens = {0};
     enum packllm_status status = pack_cover(s, i, &cover, err);
     if (status >= 0 && c->tokens != NULL) {
-        status = score_read_tokens(cover, &s->pack->trees[i], c->text, size, 0, false, &tokens,
+        status = score_read_tokens(cover, s->pack->trees[i], c->text, size, 0, false, &tokens,
                                    &reading, err);
     } else if (status >= 0) {
         status =

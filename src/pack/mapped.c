@@ -4,7 +4,6 @@
 
 #include <math.h>
 
-#include "align/store.h"
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/status.h"
@@ -67,29 +66,22 @@ static bool on_progress(void *ctx, double share) {
 
 static enum packllm_status make_map(struct packllm_session *s, size_t i,
                                     struct packllm_error *err) {
-    static const enum align_method methods[] = {ALIGN_EXACT, ALIGN_FIRST, ALIGN_MINED};
     size_t r = s->mapped.reference;
     struct member *reference = s->pack->members[r], *member = s->pack->members[i];
-    bool cached = false, prefix = member->space_prefix;
+    bool cached = false;
     char warning[512] = "";
     struct align_map map = {0};
-    struct align_request request = {
-        .reference = &reference->table,
-        .member = &member->table,
-        .method = methods[s->params.align],
-        .threads = (unsigned)s->pack->params.n_threads,
-        .first = pack_first_token,
-        .first_ctx = member,
-        .progress = on_progress,
-        .progress_ctx = s,
-    };
+    const struct pack_align how = {.reference = reference,
+                                   .member = member,
+                                   .method = s->params.align,
+                                   .n_threads = s->pack->params.n_threads,
+                                   .cache = s->params.align_cache,
+                                   .progress = on_progress,
+                                   .progress_ctx = s};
     s->progressing = (int)i;
-    member->space_prefix = false; /* tokens are bytes from the middle of a text */
-    enum packllm_status status =
-        align_cached(&map, &request, s->params.align_cache, &cached, warning, sizeof warning, err);
-    member->space_prefix = prefix;
+    enum packllm_status status = pack_align(&map, &how, warning, sizeof warning, &cached, err);
     if (status >= 0) {
-        status = score_map_init(&s->mapped.maps[i], &s->pack->trees[r], &s->pack->trees[i], map.to,
+        status = score_map_init(&s->mapped.maps[i], s->pack->trees[r], s->pack->trees[i], map.to,
                                 map.distance, s->params.mass == PACKLLM_MASS_PAPER, err);
         align_done(&map);
     }
@@ -179,7 +171,7 @@ static enum packllm_status read_mapped(struct packllm_session *s, size_t i, cons
     struct score_mapped_text text = {
         .text = t->text,
         .size = t->size,
-        .reference = &s->pack->trees[s->mapped.reference],
+        .reference = s->pack->trees[s->mapped.reference],
         .tokens = reference,
         .translated = translated,
         .silent_first = first->space_prefix != s->pack->members[i]->space_prefix,

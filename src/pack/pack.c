@@ -215,14 +215,14 @@ static enum packllm_status allocate(struct packllm_pack **out, size_t n,
     (void)pthread_mutex_init(&pack->lock, NULL);
     pack->params = *params;
     pack->members = alloc_zero(n, sizeof(struct member *));
-    pack->trees = alloc_zero(n, sizeof *pack->trees);
+    pack->trees = alloc_zero(n, sizeof(struct prefix_tree *));
     pack->prior = alloc_zero(n, sizeof *pack->prior);
     pack->cap = alloc_zero(n, sizeof *pack->cap);
     pack->domain = alloc_zero(n, sizeof *pack->domain);
     if (pack->members == NULL || pack->trees == NULL || pack->prior == NULL || pack->cap == NULL ||
         pack->domain == NULL) {
         packllm_pack_close(pack);
-        return fail_memory(err, n * sizeof *pack->trees);
+        return fail_memory(err, n * sizeof *pack->prior);
     }
     enum packllm_status status =
         params->n_parallel > 1 ? member_gate_open(&pack->gate, err) : PACKLLM_OK;
@@ -260,11 +260,12 @@ static enum packllm_status take(struct packllm_pack *pack, struct member *member
     for (size_t k = 0; k < i; k++) {
         if (pack->members[k]->table.bytes == member->table.bytes) {
             pack->trees[i] = pack->trees[k];
-            pack->trees[i].borrowed = true;
             return PACKLLM_OK;
         }
     }
-    return prefix_init(&pack->trees[i], &member->table, err);
+    pack->trees[i] = alloc_zero(1, sizeof *pack->trees[i]);
+    return pack->trees[i] != NULL ? prefix_init(pack->trees[i], &member->table, err)
+                                  : fail_memory(err, sizeof *pack->trees[i]);
 }
 
 static void normalise_priors(struct packllm_pack *pack) {
@@ -358,11 +359,15 @@ void packllm_pack_close(struct packllm_pack *pack) {
     if (pack == NULL) {
         return;
     }
-    for (size_t i = 0; i < pack->n; i++) {
-        if (pack->view) {
-            continue;
+    for (size_t i = pack->view ? 0 : pack->n; i-- > 0;) {
+        size_t k = 0;
+        while (pack->trees[k] != pack->trees[i]) {
+            k++;
         }
-        prefix_done(&pack->trees[i]);
+        if (k == i && pack->trees[i] != NULL) { /* the first of those that share it */
+            prefix_done(pack->trees[i]);
+            base_free(pack->trees[i]);
+        }
         member_close(pack->members[i]);
     }
     for (size_t i = 0; pack->domain != NULL && i < pack->n; i++) {

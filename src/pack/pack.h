@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "align/align.h"
 #include "base/buf.h"
 #include "base/utf8.h"
 #include "cbtm/cbtm.h"
@@ -22,9 +23,9 @@
 
 struct packllm_pack {
     size_t n;
-    struct member **members;   /* [n] */
-    struct prefix_tree *trees; /* [n] */
-    double *prior, *cap;       /* [n] prior sums to 1 */
+    struct member **members;    /* [n] */
+    struct prefix_tree **trees; /* [n]; members of one vocabulary share one */
+    double *prior, *cap;        /* [n] prior sums to 1 */
     struct packllm_params params;
     size_t n_contexts;        /* that stay open while the members read; one more is, for the next */
     size_t n_writing;         /* that may be open while text is written */
@@ -146,8 +147,17 @@ enum packllm_status pack_tokens_row(struct packllm_session *s, size_t i, struct 
                                     struct packllm_error *err);
 enum packllm_status pack_tokens_read_again(struct packllm_session *s, size_t i,
                                            struct packllm_error *err);
-/* alignment.c: the first token of the bytes in the tokenisation of the member ctx. */
-int32_t pack_first_token(void *ctx, const uint8_t *bytes, size_t size);
+/* alignment.c: from the tokens of a reference to a member's, which change nothing. As align_cached. */
+struct pack_align {
+    struct member *reference, *member;
+    enum packllm_align method;
+    int n_threads; /* at least 1 */
+    const char *cache;
+    bool (*progress)(void *ctx, double share); /* or NULL */
+    void *progress_ctx;
+};
+enum packllm_status pack_align(struct align_map *out, const struct pack_align *a, char *warning,
+                               size_t room, bool *out_cached, struct packllm_error *err);
 
 /* session.c: around what one thread does with a session. */
 void pack_enter(struct packllm_session *s);

@@ -499,7 +499,7 @@ enum packllm_status pack_begin_reply(struct packllm_session *s, const char *text
     if (s->constraint != NULL) {
         bool bytewise = s->params.choose == PACKLLM_CHOOSE_BYTES;
         enum packllm_status status =
-            constraint_begin(s->constraint, bytewise ? NULL : &s->pack->trees[s->display],
+            constraint_begin(s->constraint, bytewise ? NULL : s->pack->trees[s->display],
                              s->pack->members[s->display]->name, err);
         if (status < 0) {
             return status;

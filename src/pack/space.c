@@ -91,8 +91,8 @@ enum packllm_status pack_read_own_tokens(struct packllm_session *s, size_t i, co
     struct cover *cover = NULL;
     enum packllm_status status = pack_cover(s, i, &cover, err);
     return status < 0 ? status
-                      : score_read_tokens(cover, &s->pack->trees[i], text, size, context, go_on,
-                                          out, &s->readings[i], err);
+                      : score_read_tokens(cover, s->pack->trees[i], text, size, context, go_on, out,
+                                          &s->readings[i], err);
 }
 
 /* All members' readings of text: *out[n], to be freed by tokens_free. */

@@ -29,7 +29,7 @@ enum packllm_status packllm_pack_view(struct packllm_pack **out_view, struct pac
     view->n_writing = pack->n_writing;
     view->params = pack->params;
     view->members = alloc_zero(n, sizeof(struct member *));
-    view->trees = alloc_zero(n, sizeof *view->trees);
+    view->trees = alloc_zero(n, sizeof(struct prefix_tree *));
     view->prior = alloc_zero(n, sizeof *view->prior);
     view->cap = alloc_zero(n, sizeof *view->cap);
     view->domain = alloc_zero(n, sizeof *view->domain);
@@ -50,7 +50,7 @@ enum packllm_status packllm_pack_view(struct packllm_pack **out_view, struct pac
     }
     if (!fine) {
         packllm_pack_close(view);
-        return fail_memory(err, n * sizeof *view->trees);
+        return fail_memory(err, n * sizeof *view->prior);
     }
     for (size_t i = 0; i < n; i++) {
         view->prior[i] /= priors;
@@ -82,7 +82,7 @@ enum packllm_status packllm_pack_ends(const struct packllm_pack *pack, size_t me
         return PACKLLM_E_ARG;
     }
     *out_start = pack->members[member]->start;
-    *out_end = pack->trees[member].n_ends > 0 ? pack->trees[member].ends[0] : -1;
+    *out_end = pack->trees[member]->n_ends > 0 ? pack->trees[member]->ends[0] : -1;
     *out_space = pack->members[member]->space_prefix;
     return PACKLLM_OK;
 }

@@ -181,10 +181,6 @@ enum packllm_status prefix_init(struct prefix_tree *tree, const struct vocab_tab
 }
 
 void prefix_done(struct prefix_tree *tree) {
-    if (tree->borrowed) {
-        *tree = (struct prefix_tree){0};
-        return;
-    }
     base_free(tree->ids);
     base_free(tree->rank);
     base_free(tree->ends);

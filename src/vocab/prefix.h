@@ -27,7 +27,6 @@ struct prefix_tree {
     uint32_t *child_low;  /* [n_children] first rank of the child's range */
     uint32_t *child_node; /* [n_children] its node, or UINT32_MAX: a single token */
     uint32_t n_children;
-    bool borrowed; /* a copy: what it points at belongs to another one, which outlives it */
 };
 
 struct prefix_node {

@@ -341,6 +341,10 @@ static void test_longest_match(void **state) {
     assert_int_equal(member_tokenize(m, "abc", 3, out, 8, &n, &err), PACKLLM_OK);
     assert_int_equal(n, 3);
     assert_int_equal(out[0], 7);
+    /* but not inside a text */
+    assert_int_equal(member_tokenize_inside(m, "abc", 3, out, 8, &n, &err), PACKLLM_OK);
+    assert_int_equal(n, 1);
+    assert_int_equal(out[0], 2);
     member_close(m);
 }
 
