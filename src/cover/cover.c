@@ -105,6 +105,10 @@ void cover_adopt(struct cover *c, double epsilon, atomic_bool *abort_flag) {
     }
 }
 
+void cover_set_epsilon(struct cover *c, double epsilon) {
+    c->epsilon = epsilon;
+}
+
 void cover_set_progress(struct cover *c, cover_progress_fn fn, void *data) {
     c->progress = fn;
     c->progress_data = data;
@@ -331,8 +335,12 @@ enum packllm_status cover_sync(struct cover *c, const char *text, size_t size,
     if (size == 0 && c->n_prefix == 0) {
         return fail(err, PACKLLM_E_TEXT, c->member->index, "the text is empty");
     }
+    /* Of the same text the rows were given already. */
+    bool told = c->told && size > 0 && size + c->lead == c->known &&
+                memcmp(c->text + c->lead, text, size) == 0;
     c->told = false;
     enum packllm_status status = sync_text(c, text, size, err);
+    c->told = told && status >= 0;
     if (status < 0) {
         cover_forget(c);
     }

@@ -37,6 +37,9 @@ void cover_close(struct cover *cover); /* NULL allowed */
  * shares. */
 void cover_adopt(struct cover *cover, double epsilon, atomic_bool *abort_flag);
 
+/* From now on; rows do not depend on it. */
+void cover_set_epsilon(struct cover *cover, double epsilon);
+
 /* Progress of a long evaluation: share 0..1. */
 typedef void (*cover_progress_fn)(void *data, double share);
 void cover_set_progress(struct cover *cover, cover_progress_fn fn, void *data);

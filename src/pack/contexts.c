@@ -37,6 +37,7 @@ enum packllm_status pack_cover_as_it_is(struct packllm_session *s, size_t member
         cover_set_progress(s->covers[member], on_progress, s);
     }
     s->progressing = (int)member;
+    cover_set_epsilon(s->covers[member], s->params.epsilon); /* a reply may have changed it */
     *out = s->covers[member];
     return status;
 }

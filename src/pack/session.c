@@ -12,6 +12,9 @@
 
 enum { TEXT_MAX = 1 << 28 }; /* bytes of a reply */
 
+/* The largest share of an end that a reply leaves unopened because its member has little weight. */
+#define EPSILON_MOST 0.03
+
 struct packllm_session_params packllm_session_params_default(void) {
     return (struct packllm_session_params){
         .space = PACKLLM_SPACE_AUTO,
@@ -558,6 +561,19 @@ bool pack_member_active(const struct packllm_session *s, size_t i) {
            (s->params.choose == PACKLLM_CHOOSE_TOKENS && i == s->display);
 }
 
+/* What an end of a member does to the pool is lambda times what it does to the member: one of little
+ * weight need not open ends for which one of much weight would. */
+static void set_epsilons(struct packllm_session *s) {
+    for (size_t i = 0; i < s->pack->n; i++) {
+        double lambda = s->lambda[i], epsilon = s->params.epsilon;
+        if (s->covers[i] != NULL && lambda > 0.0 && lambda < 0.5) {
+            double most = epsilon > EPSILON_MOST ? epsilon : EPSILON_MOST;
+            double wide = epsilon * 0.5 / lambda;
+            cover_set_epsilon(s->covers[i], wide < most ? wide : most);
+        }
+    }
+}
+
 /* By the chosen token as it is: the display member, in token space all of them. */
 static bool follows_tokens(const struct packllm_session *s, size_t i) {
     return s->params.choose == PACKLLM_CHOOSE_TOKENS &&
@@ -579,6 +595,7 @@ enum packllm_status pack_advance(struct packllm_session *s, struct packllm_error
         for (size_t i = 0; i < s->pack->n && status >= 0 && !s->inside; i++) {
             status = follows_tokens(s, i) ? cover_narrow(s->covers[i], err) : status;
         }
+        set_epsilons(s);
         s->started = status >= 0;
         return status;
     }

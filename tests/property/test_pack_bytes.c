@@ -2,7 +2,7 @@
  * properness (257 values sum to 1), causality (text behind a byte changes nothing before it; exactly
  * in the walk that generates), scoring in one go agrees with that walk, a member of single bytes
  * gives its own token model, NLL(pool) <= sum lambda NLL, the same seed gives the same text in valid
- * UTF-8, and a session can be used again after a cancel. */
+ * UTF-8, a session can be used again after a cancel, and a member of little weight costs less. */
 #define PACKLLM_EXPERIMENTAL
 #include <math.h>
 #include <string.h>
@@ -305,10 +305,46 @@ static void test_same_seed_same_text(void **state) {
     }
 }
 
+/* Forwards of the second member for a byte of the reply, over many packs. */
+static double forwards_a_byte(double epsilon) {
+    double forwards = 0.0, bytes = 0.0;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct packllm_session_params p = packllm_session_params_default();
+        double weights[2] = {0.95, 0.05};
+        struct packllm_stats stats;
+        struct world w;
+        char out[4096];
+        p.sampling.seed = seed;
+        p.max_tokens = 24;
+        p.epsilon = epsilon;
+        p.weigher = PACKLLM_WEIGH_FIXED;
+        p.fixed = weights;
+        p.display = 0;
+        p.space = PACKLLM_SPACE_BYTES;
+        world_open(&w, seed, &p);
+        bytes += (double)generate(&w, seed, out, sizeof out);
+        assert_int_equal(packllm_session_stats(w.session, &stats, &err), PACKLLM_OK);
+        forwards += (double)stats.members[1].forwards;
+        world_close(&w);
+    }
+    return forwards / bytes;
+}
+
+/* A member of little weight does not open ends that would hardly move the pool: 0.5 / 0.05 times the
+ * epsilon counts, at most 0.03, so that 0.003 costs as 0.03 does. */
+static void test_little_weight_costs_less(void **state) {
+    (void)state;
+    double small = forwards_a_byte(0.0003), usual = forwards_a_byte(0.003),
+           large = forwards_a_byte(0.03);
+    print_message("forwards a byte: %.4f, %.4f, %.4f\n", small, usual, large);
+    assert_true(fabs(usual - large) <= 0.01 * large && small > 1.02 * large);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_causal_proper_and_one_model),
                                        cmocka_unit_test(test_a_member_of_bytes_is_itself),
                                        cmocka_unit_test(test_all_tokenisations),
-                                       cmocka_unit_test(test_same_seed_same_text)};
+                                       cmocka_unit_test(test_same_seed_same_text),
+                                       cmocka_unit_test(test_little_weight_costs_less)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
