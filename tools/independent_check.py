@@ -155,10 +155,15 @@ class Transformers:
             return self.model(self.torch.tensor([list(map(int, ids))])).logits[0].double().numpy()
 
     def encoder(self):
-        """text -> ids, with the token that begins a text where the tokenizer has one."""
+        """text -> ids behind the token that begins a text: the tokenizer's own, or else <|endoftext|>."""
         import transformers
         tokenizer = transformers.AutoTokenizer.from_pretrained(**self.where)
-        return lambda text: tokenizer(text).input_ids
+
+        def encode(text):
+            ids = tokenizer(text).input_ids
+            own = ids[:1] == [tokenizer.bos_token_id]
+            return ids if own else [tokenizer.convert_tokens_to_ids("<|endoftext|>"), *ids]
+        return encode
 
 
 PROVIDERS = {"numpy": lambda name: Tiny(SHARED / "models" / TINY[name]),
@@ -404,7 +409,6 @@ def check_questions(paths, n, sheet):
                 rows -= rows.max(-1, keepdims=True)
                 rows -= np.log(np.exp(rows).sum(-1, keepdims=True))
                 each = -rows[np.arange(len(ids) - 1), ids[1:]]
-                # The token that begins a text is not scored; without one, nothing foretells the first token.
                 nats.append(each[len(prompt) - 1:].sum())
                 out["loss"] += [each[:len(prompt) - 1].sum() / len(item["query"].encode())] if len(nats) == 1 else []
             out["nll"].append(nats)
@@ -439,6 +443,7 @@ def main():
     p.add_argument("--gguf", action="append", default=[], type=pathlib.Path)
     p.add_argument("--provider", choices=PROVIDERS, default="numpy")
     p.add_argument("--questions", type=int, default=10, help="of COPA, for --gguf with transformers")
+    p.add_argument("--tell", action="store_true", help="exit with 0 also where something does not agree")
     p.add_argument("--json", action="store_true")
     args = p.parse_args()
     if args.items < 1:
@@ -464,7 +469,7 @@ def main():
             tiny["items"], tiny["seconds_restated"], tiny["seconds_eval"]))
         if result["questions"]:
             print("%(items)d questions: processor seconds restated %(seconds_restated)s, packllm eval %(seconds_eval).1f with its start" % result["questions"])
-    return 1 if sheet.wrong else 0
+    return 1 if sheet.wrong and not args.tell else 0
 
 
 if __name__ == "__main__":

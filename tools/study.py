@@ -307,7 +307,7 @@ class Study:
         tool = ["-B", ROOT / "tools" / "independent_check.py"]
         check, a = [sys.executable, *tool], self.args
         return {"transformers": a.transformers and self.piece(
-                    "f", "transformers", ["--provider", "transformers", "--items", 4, "--questions", max(1, a.check_items // 2),
+                    "f", "transformers", ["--provider", "transformers", "--tell", "--items", 4, "--questions", max(1, a.check_items // 2),
                                           *(x for path in a.transformers[1:] for x in ("--gguf", path))],
                     self.left("f"), program=[a.transformers[0], *tool]),
                 "check": self.piece("f", "check", ["--items", 2 * self.args.check_items, *self.args.check], self.left("f"), program=check),

@@ -198,7 +198,7 @@ def calibrated(page, study, sets, best):
             row += ["%s %s" % (signed(d[0], 1), interval(d[1], d[2], 1)), "%s %s" % (signed(g[0], 4), interval(g[1], g[2], 4))]
         low, middle, high = (statistics.quantiles([s[1] for s in settings], n=20)[k] for k in (0, 9, 18)) if len(settings) > 1 else [settings[0][1]] * 3
         rows.append([*row, "%.2f (%.2f to %.2f)" % (middle, low, high)])
-        said.append("%s %s points of it" % (name, row[5]))
+        said.append("%s: %s points, with a prior of `%s` of %.2f in the median" % (name, row[5], members[0], middle))
     page.table("calibrated", ["fitted on", "accuracy", "gold nll", "points against `exact`", "gold nll against `exact`", "points against the best member",
                               "gold nll against the best member", "prior of `%s`: median (5 to 95 %%)" % members[0]], rows)
     page.found.append("**A calibrated prior**, held out, against the best member with hindsight: %s." % "; ".join(said))
