@@ -1,12 +1,17 @@
 #!/usr/bin/env python3
 """independent_check.py - the paper's method written down a second time, and packllm's figures beside it.
 
-    tools/independent_check.py [--items N] [--gguf MODEL.gguf]... [--json]
+    tools/independent_check.py [--items N] [--provider numpy|transformers] [--gguf MODEL.gguf]... [--json]
 
 From the formulas alone, sharing no code with packllm: for the tiny models (../shared/models) tokenizer,
 transformer, softmax, weights (sim, greedy, exact) and fused loss in NumPy, from their float32
 checkpoints, not even through libllama. With --gguf a single larger model's logits come from
 llama-cpp-python's bindings (set LLAMA_CPP_LIB_PATH to a libllama if they bring none).
+
+--provider transformers (PyPI: torch, transformers, gguf, accelerate) takes the logits from there, of the
+tiny models' and the --gguf models' GGUF files, whose weights it dequantises. The larger models then
+answer questions of COPA, whole text by whole text, one option after the other, as the paper's code
+does, and packllm eval answers the same ones, both on one thread.
 
 Items are pairs of sentences with two that could go on from them. What must agree, and how closely:
 
@@ -14,10 +19,14 @@ Items are pairs of sentences with two that could go on from them. What must agre
     lambda               `packllm score --space tokens`: sim, greedy, exact           0.01, greedy equal
     the pack             the same: NLL of every ending                                0.5 % + 0.02 nats
     --gguf, alone        `packllm score`: canonical bits/byte                         0.5 %
+    --gguf, transformers `packllm eval --methods canonical,sim`: NLL of every option     2 % + 0.2 nats
+                         sim's lambda, from each member's loss a byte of the prompt     0.05
     choices              the ending of the lower NLL, each member and each method     the same, unless
                                                               both are nearer than the tolerance
 
-The tolerance has to hold a KV cache of half precision and float32 sums there, float64 here.
+The tolerance has to hold a KV cache of half precision and float32 sums there, float64 here; with larger
+models libllama also rounds what it multiplies quantised weights with to 8 bits, transformers does not,
+and packllm's sim reads a loss of bytes, the restated one of canonical tokens.
 Exit status 0: all agree; 1: something does not; 2: wrong use."""
 import argparse
 import json
@@ -38,6 +47,8 @@ SHARED = pathlib.Path(os.environ.get("PACKLLM_SHARED", ROOT.parent / "shared")).
 PROGRAM = os.environ.get("PACKLLM", str(ROOT / "build" / "packllm"))
 TINY = {"stories260K": "stories260K/stories260K.bin", "llama2xs260K": "llama2xs260K/model.bin"}
 RELATIVE, ABSOLUTE, LAMBDA = 5e-3, 0.02, 0.01  # see above
+ROUNDED = {"relative": 0.02, "absolute": 0.2}  # of larger models, in transformers
+ROUNDED_LAMBDA = 0.05
 UNK, BOS, EOS = 0, 1, 2
 
 
@@ -124,6 +135,39 @@ class Tiny:
             gate = h @ self.w1[k].T
             x = x + (gate / (1 + np.exp(-gate)) * (h @ self.w3[k].T)) @ self.w2[k].T
         return self.normed(x, self.last) @ self.embed.T
+
+
+class Transformers:
+    """The same from a GGUF file by transformers, in float32."""
+
+    def __init__(self, path):
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        import torch
+        import transformers
+        torch.set_num_threads(1)
+        transformers.logging.set_verbosity_error()
+        path = pathlib.Path(path)
+        self.torch, self.where = torch, {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+        self.model = transformers.AutoModelForCausalLM.from_pretrained(**self.where, dtype=torch.float32).eval()
+
+    def logits(self, ids):
+        with self.torch.no_grad():
+            return self.model(self.torch.tensor([list(map(int, ids))])).logits[0].double().numpy()
+
+    def encoder(self):
+        """text -> ids behind the token that begins a text: the tokenizer's own, or else <|endoftext|>."""
+        import transformers
+        tokenizer = transformers.AutoTokenizer.from_pretrained(**self.where)
+
+        def encode(text):
+            ids = tokenizer(text).input_ids
+            own = ids[:1] == [tokenizer.bos_token_id]
+            return ids if own else [tokenizer.convert_tokens_to_ids("<|endoftext|>"), *ids]
+        return encode
+
+
+PROVIDERS = {"numpy": lambda name: Tiny(SHARED / "models" / TINY[name]),
+             "transformers": lambda name: Transformers(SHARED / "models" / (name + ".gguf"))}
 
 
 # ---- the method ----
@@ -228,15 +272,15 @@ class Sheet:
             row["disagree"] += 1
             self.wrong.append("%s, %s: packllm %.6g, restated %.6g" % (what, where, ours, theirs))
 
-    def choice(self, what, ours, theirs, where):
+    def choice(self, what, ours, theirs, where, **tolerance):
         """ours, theirs: NLL of two endings. A tie within the tolerance may fall either way."""
-        tie = abs(theirs[0] - theirs[1]) < 2 * near(theirs[0])
+        tie = abs(theirs[0] - theirs[1]) < 2 * near(theirs[0], **tolerance)
         same = (ours[0] < ours[1]) == (theirs[0] < theirs[1])
         self.add(what, 0.0, 0.0 if same or tie else 1.0, 0.5, where)
 
 
-def near(nats):
-    return RELATIVE * abs(nats) + ABSOLUTE
+def near(nats, relative=RELATIVE, absolute=ABSOLUTE):
+    return relative * abs(nats) + absolute
 
 
 def restate(items, models, pieces):
@@ -288,9 +332,9 @@ def measure(items, models, folder):
     return out, seconds
 
 
-def check_tiny(n, sheet):
+def check_tiny(n, sheet, provider="numpy"):
     pieces = Pieces(SHARED / "models" / "stories260K" / "tok512.bin")
-    models = {name: Tiny(SHARED / "models" / path) for name, path in TINY.items()}
+    models = {name: PROVIDERS[provider](name) for name in TINY}
     items = make_items(n)
     started = time.monotonic()
     theirs = restate(items, models, pieces)
@@ -342,10 +386,64 @@ def check_gguf(path, sheet, n_ctx=1024):
             "seconds_restated": seconds, "seconds_score": time.monotonic() - started}
 
 
+def spent():
+    """Seconds of processor of this process and of those that it waited for."""
+    return sum(os.times()[:4])
+
+
+def check_questions(paths, n, sheet):
+    """Larger models on questions of COPA, by transformers: NLL of every option, sim's lambda and the seconds."""
+    lines = (SHARED / "data" / "copa.jsonl").read_text(encoding="utf-8").splitlines()[:n]
+    items = [json.loads(line) for line in lines]
+    theirs, seconds = [{"nll": [], "loss": []} for _ in items], []
+    for path in paths:
+        model = Transformers(path)
+        encode = model.encoder()
+        started = spent()
+        for item, out in zip(items, theirs):
+            nats = []
+            for choice in item["choices"]:
+                prompt, ids = encode(item["query"]), encode(item["query"] + " " + choice)
+                assert ids[:len(prompt)] == prompt, "the option begins inside a token"
+                rows = model.logits(ids)
+                rows -= rows.max(-1, keepdims=True)
+                rows -= np.log(np.exp(rows).sum(-1, keepdims=True))
+                each = -rows[np.arange(len(ids) - 1), ids[1:]]
+                nats.append(each[len(prompt) - 1:].sum())
+                out["loss"] += [each[:len(prompt) - 1].sum() / len(item["query"].encode())] if len(nats) == 1 else []
+            out["nll"].append(nats)
+        seconds.append(spent() - started)
+    with tempfile.TemporaryDirectory(prefix="packllm-check-") as folder:
+        import sqlite3
+        task, results = pathlib.Path(folder) / "copa.jsonl", pathlib.Path(folder) / "results.db"
+        task.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        started = spent()
+        pack = [x for path in paths for x in ("-m", path)]
+        packllm("eval", task, *pack, "--methods", "canonical,exact,sim,greedy,uniform", "--results", results)
+        own = spent() - started
+        with sqlite3.connect(results) as db:
+            found = {name: json.loads(f) for name, f in db.execute("SELECT id, figures FROM items")}
+    for item, b in zip(items, theirs):
+        a = found[item["id"]]
+        for k, path in enumerate(paths):
+            what = pathlib.Path(path).stem
+            for o in range(2):
+                sheet.add("NLL, " + what, a["nll"][2 * k + o], b["nll"][k][o], near(b["nll"][k][o], **ROUNDED), item["id"])
+            sheet.choice("choice, " + what, a["nll"][2 * k:2 * k + 2], b["nll"][k], item["id"], **ROUNDED)
+        if len(paths) == 2:
+            at = len(paths) + 1  # sim's place among the methods
+            restated = 1 / (1 + math.exp(b["loss"][0] - b["loss"][1]))
+            sheet.add("lambda, sim in bytes", a["weights"][2 * at], restated, ROUNDED_LAMBDA, item["id"])
+    return {"models": [pathlib.Path(path).stem for path in paths], "items": len(items), "seconds_restated": seconds, "seconds_eval": own}
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--items", type=int, default=20)
     p.add_argument("--gguf", action="append", default=[], type=pathlib.Path)
+    p.add_argument("--provider", choices=PROVIDERS, default="numpy")
+    p.add_argument("--questions", type=int, default=10, help="of COPA, for --gguf with transformers")
+    p.add_argument("--tell", action="store_true", help="exit with 0 also where something does not agree")
     p.add_argument("--json", action="store_true")
     args = p.parse_args()
     if args.items < 1:
@@ -353,7 +451,10 @@ def main():
     if not (SHARED / "models" / TINY["stories260K"]).is_file():
         p.error("no tiny models in %s: set PACKLLM_SHARED" % SHARED)
     sheet = Sheet()
-    result = {"tiny": check_tiny(args.items, sheet), "gguf": [check_gguf(path, sheet) for path in args.gguf]}
+    large = args.provider == "transformers"
+    result = {"provider": args.provider, "tiny": check_tiny(args.items, sheet, args.provider),
+              "gguf": [] if large else [check_gguf(path, sheet) for path in args.gguf],
+              "questions": check_questions(args.gguf, args.questions, sheet) if large and args.gguf else None}
     result.update(compared=sheet.rows, disagree=sheet.wrong)
     if args.json:
         print(json.dumps(result))
@@ -366,7 +467,9 @@ def main():
         print("exact lambda inside (0.01, 0.99): %d of %d" % (tiny["inside"], tiny["items"]))
         print("%d items: restated %.2f s (each option, each member, whole), packllm eval %.2f s with its start" % (
             tiny["items"], tiny["seconds_restated"], tiny["seconds_eval"]))
-    return 1 if sheet.wrong else 0
+        if result["questions"]:
+            print("%(items)d questions: processor seconds restated %(seconds_restated)s, packllm eval %(seconds_eval).1f with its start" % result["questions"])
+    return 1 if sheet.wrong and not args.tell else 0
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ SPACES = {"mined+text": ["--align", "mined", "--feed", "text"],
           "mined+translated": ["--align", "mined", "--feed", "translated", "--mass", "paper"],
           "first+text": ["--align", "first", "--feed", "text"]}
 LENGTHS = [50, 100, 200, 400, 800, 1600, 4096]
+ROUNDS = [5, 15, 30, 60, 90, 120, 150, 200, 250, 300, 400]  # questions of every set, before the next set has more
 
 
 class Study:
@@ -98,18 +99,20 @@ class Study:
             return False, "", took, 0
         return not timed, out.read_text(), took, usage.ru_maxrss / 1024
 
-    def eval(self, part, piece, files, methods, seconds, members=None, extra=()):
-        """Runs packllm eval until the seconds are over; the records of what was measured, see records()."""
+    def eval(self, part, piece, files, methods, seconds, members=None, extra=(), limit=None):
+        """Runs packllm eval until the seconds are over; the records of what was measured, see records(). With a
+        limit, so many questions of each file: a later call with a greater one goes on with the same results."""
         members = self.members if members is None else members
         shape = []
         for name, model in members.items():
             shape += ["-m", "%s,name=%s" % (model, name)] if model else []
         arguments = ["eval", *files, *shape, "--methods", ",".join(methods), *extra]
         results = self.work / ("%s-%s-%s.db" % (part, piece, self.digest(files, arguments[1 + len(files):])))
-        done = results.with_suffix(".done")
+        done = results.with_suffix(".%d.done" % limit if limit else ".done")
         if not done.exists() and seconds > 1:
             print("part %s, %s: %.0f s" % (part, piece, seconds), flush=True)
-            ended, _, _, rss = self.run(part, piece, [*arguments, "--json", "--results", results], seconds)
+            some = ["--limit", limit] if limit else []
+            ended, _, _, rss = self.run(part, piece, [*arguments, *some, "--json", "--results", results], seconds)
             if ended:
                 done.write_text("%.0f\n" % rss)
         return self.records(results, methods, list(members))
@@ -142,7 +145,7 @@ class Study:
                         "loss": dict(zip(methods, f["loss"])),
                         "weights": {m: dict(zip(members, f["weights"][k * n:(k + 1) * n])) for k, m in enumerate(methods)},
                         "own": dict(zip(methods, f["own"])), "tokens": dict(zip(members, f["tokens"])),
-                        "reading": dict(zip(members, f["reading"])), "forward": dict(zip(members, f["forward"]))})
+                        "reading": dict(zip(members, f["reading"])), "forward": dict(zip(members, f["forward"])), "seconds": f["seconds"]})
         return out
 
     def piece(self, part, key, arguments, seconds, files=(), program=None):
@@ -237,13 +240,15 @@ class Study:
         return path
 
     def part_b(self):
+        """In rounds, so that the sets are asked evenly whenever the seconds end."""
         a = self.args
-        methods = ["exact", "sim", "greedy", "free", "uniform", "uniform:whole", "top1", "exact:linear", "em",
-                   *self.alone(), *(GRID if len(self.members) == 2 else [])]
+        methods = ["exact", "sim", "greedy", "free", "uniform", "uniform:whole", "exact:whole", "top1", "exact:linear", "em",
+                   *self.alone(), *self.alone("canonical"), *(GRID if len(self.members) == 2 else []),
+                   *("exact@%g" % s for s in (0, 10, 100))]
+        files = [self.write_set(self.work / "b" / (name + ".jsonl"), self.set_items(name, a.items)) for name in a.sets]
         records = []
-        for k, name in enumerate(a.sets):
-            file = self.write_set(self.work / "b" / (name + ".jsonl"), self.set_items(name, a.items))
-            records += self.eval("b", name, [file], methods, self.left("b") / (len(a.sets) - k), extra=["--skip-bad"])
+        for limit in [*(n for n in ROUNDS if n < a.items), a.items]:
+            records = self.eval("b", "questions", files, methods, self.left("b"), extra=["--skip-bad"], limit=limit)
         return {"methods": methods, "records": records}
 
     def part_d(self):
@@ -292,15 +297,20 @@ class Study:
         jobs += [("plain", s, lambda i: dict(i, query="Question: " + i["query"] + "\nAnswer:"), ["--template", "{query}"]) for s in sets]
         jobs += [("shots%d" % n, sets[0], None, ["--shots", n]) for n in a.shots]
         for k, (what, name, change, extra) in enumerate(jobs):
-            file = self.write_set(self.work / ("e-" + what) / (name + ".jsonl"), self.set_items(name, a.items, change))
+            file = self.write_set(self.work / ("e-" + what) / (name + ".jsonl"), self.set_items(name, a.ablation_items, change))
             out.setdefault(what, []).extend(self.eval("e", "%s-%s" % (what, name), [file], quick,
                                                       self.left("e") / (len(jobs) - k), extra=[*extra, "--skip-bad"]))
         return out
 
     def part_f(self):
         shape = [x for n, m in self.members.items() if m for x in ("-m", "%s,name=%s" % (m, n))]
-        check = [sys.executable, "-B", ROOT / "tools" / "independent_check.py"]
-        return {"check": self.piece("f", "check", ["--items", 2 * self.args.check_items, *self.args.check], self.left("f"), program=check),
+        tool = ["-B", ROOT / "tools" / "independent_check.py"]
+        check, a = [sys.executable, *tool], self.args
+        return {"transformers": a.transformers and self.piece(
+                    "f", "transformers", ["--provider", "transformers", "--tell", "--items", 4, "--questions", max(1, a.check_items // 2),
+                                          *(x for path in a.transformers[1:] for x in ("--gguf", path))],
+                    self.left("f"), program=[a.transformers[0], *tool]),
+                "check": self.piece("f", "check", ["--items", 2 * self.args.check_items, *self.args.check], self.left("f"), program=check),
                 "bench": self.piece("f", "bench", ["bench", *shape, *self.args.bench], self.left("f"))}
 
 
@@ -341,6 +351,7 @@ def arguments():
     p.add_argument("--context", type=int, default=800)
     p.add_argument("--scored", type=int, default=1600)
     p.add_argument("--items", type=int, default=500, help="questions a set")
+    p.add_argument("--ablation-items", type=int, help="questions a set in part e; else as many")
     p.add_argument("--lengths", type=whole, default=LENGTHS, help="bytes of prompt")
     p.add_argument("--filler", type=int, default=600, help="bytes of irrelevant text before a question")
     p.add_argument("--shots", type=whole, default=[0, 2, 5])
@@ -350,9 +361,12 @@ def arguments():
     p.add_argument("--growth-scored", type=int, default=800)
     p.add_argument("--bench", type=words, default=[], help="options for packllm bench")
     p.add_argument("--check", type=words, default=[], help="options for tools/independent_check.py")
+    p.add_argument("--transformers", type=words, help="PYTHON,GGUF,...: one that has torch, transformers, gguf and accelerate, and the "
+                   "members' files")
     p.add_argument("--check-items", type=int, default=10, help="its items of either kind")
     p.add_argument("--no-page", action="store_true", help="measure only")
     a = p.parse_args()
+    a.ablation_items = a.ablation_items or a.items
     a.budgets = dict(BUDGETS)
     if a.total is not None:
         a.budgets = {k: v * a.total / sum(BUDGETS.values()) for k, v in BUDGETS.items()}

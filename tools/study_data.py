@@ -53,6 +53,16 @@ def gold(records, method):
     return [r["nats"][method][r["gold"]] for r in records]
 
 
+def gold_nll(records, method):
+    """The right option's loss after a softmax over losses per byte, nats: eval's gold_nll."""
+    out = []
+    for r in records:
+        score = [-x / b for x, b in zip(r["nats"][method], r["bytes"])]
+        top = max(score)
+        out.append(top + math.log(sum(math.exp(s - top) for s in score)) - score[r["gold"]])
+    return out
+
+
 def by_set(records):
     sets = {}
     for r in records:

@@ -7,8 +7,9 @@ import os
 import statistics
 
 import study_plots as plots
-from study_data import BITS, bits, by_set, by_text, gold, marks, series, total
-from study_stats import auc, change, correlation, difference, share, wilson
+import study_prior
+from study_data import BITS, bits, by_set, by_text, gold, gold_nll, marks, series, total
+from study_stats import auc, change, correlation, difference, error, share, wilson
 
 NOT_RUN = "*not run in this budget*"
 
@@ -39,6 +40,9 @@ class Page:
         """Into the page, and as NAME.csv."""
         self.say("", "| " + " | ".join(header) + " |", "|" + "---|" * len(header))
         self.say(*("| " + " | ".join(str(c) for c in row) + " |" for row in rows), "", "[%s.csv](%s.csv)" % (name, name), "")
+        self.csv(name, header, rows)
+
+    def csv(self, name, header, rows):
         with open(self.out / (name + ".csv"), "w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
@@ -113,44 +117,91 @@ def spaces(page, got, texts):
                       ", ".join("%s %s %%" % (r[0], r[2]) for r in rows) + ".")
 
 
-def part_b(page, got):
+def part_b(page, study, got):
     page.say("## b. Multiple choice", "")
     sets = by_set(got["records"])
     if not sets:
         page.say(NOT_RUN)
         return
     n = sum(map(len, sets.values()))
-    methods = [m for m in got["methods"] if not m.startswith("fixed:")]
+    methods = [m for m in got["methods"] if not m.startswith("fixed:") and "@" not in m]
     whole = [r for rs in sets.values() for r in rs]
     members = [m for m in methods if m.startswith("member:")]
     best = max(members, key=lambda m: (share(marks(whole, m))[0], -statistics.fmean(gold(whole, m))))
     page.say("%d questions, drawn with a fixed seed (%s). Accuracy from summed losses (per cent ± one standard error) and from losses per "
-             "byte; mean loss of the right option in nats; the difference to the best member with hindsight (`%s`) with its paired 95 %% "
-             "interval, pooled." % (n, ", ".join("%s %d" % (s, len(r)) for s, r in sets.items()), best))
+             "byte; mean loss of the right option in nats; gold nll: its loss after a softmax over the options' losses per byte; the difference to the "
+             "best member with hindsight (`%s`) with its paired 95 %% interval, pooled. `:whole`: a mixture of the members' probabilities of whole "
+             "options. All %d methods at once took %.1f s a question, %.2f times the members' own forwards." % (
+                 n, ", ".join("%s %d" % (s, len(r)) for s, r in sets.items()), best, len(got["methods"]), statistics.fmean(r["seconds"] for r in whole),
+                 sum(r["seconds"] for r in whole) / sum(sum(r["forward"].values()) for r in whole)))
     rows, points = [], {}
     for m in methods:
         acc, se = share(marks(whole, m))
-        normed, nse = share(marks(whole, m, True))
         d = [100 * x for x in difference([marks(r, m) for r in sets.values()], [marks(r, best) for r in sets.values()])]
+        nll = gold_nll(whole, m)
         points[m] = (acc, se)
-        rows.append(["`%s`" % m, "%.1f ± %.1f" % (acc, se), "%.1f ± %.1f" % (normed, nse), "%.3f" % statistics.fmean(gold(whole, m)),
+        rows.append(["`%s`" % m, "%.1f ± %.1f" % (acc, se), "%.1f ± %.1f" % share(marks(whole, m, True)), "%.3f" % statistics.fmean(gold(whole, m)),
+                     "%.4f ± %.4f" % (statistics.fmean(nll), error(nll)),
                      "–" if m == best else "%s %s" % (signed(d[0], 1), interval(d[1], d[2], 1)),
                      *("%.0f ± %.0f" % share(marks(r, m)) for r in sets.values())])
-    page.table("choice", ["method", "accuracy", "per byte", "gold nats", "points against the best member", *sets], rows)
+    page.table("choice", ["method", "accuracy", "per byte", "gold nats", "gold nll", "points against the best member", *sets], rows)
     plots.accuracy(page.out / "choice.svg", points, n)
     page.plot("choice", "Accuracy by method")
-    pairs = []
-    for m in ("uniform", "top1", "sim", "greedy", "uniform:whole", best):
-        d = [100 * x for x in difference([marks(r, "exact") for r in sets.values()], [marks(r, m) for r in sets.values()])]
-        g = difference([gold(r, "exact") for r in sets.values()], [gold(r, m) for r in sets.values()])
-        pairs.append(["`%s`" % m, signed(d[0], 1), interval(d[1], d[2], 1), signed(g[0], 3), interval(g[1], g[2], 3)])
+    pairs = {(a, b): pair(sets, a, b) for k, a in enumerate(methods) for b in methods[k + 1:]}
     page.say("`exact` minus another, paired:")
-    page.table("choice-pairs", ["against", "points", "95 % interval", "gold nats", "95 % interval "], pairs)
-    page.say("[+0.0, +0.0] of points: the two gave no question another mark.")
+    header = ["against", "points", "95 % interval", "gold nats", "95 % interval ", "gold nll", "95 % interval  "]
+    page.table("choice-pairs", header, [["`%s`" % b, *p] for (a, b), p in pairs.items() if a == "exact" and not b.startswith("canonical:")])
+    page.csv("choice-all-pairs", ["method", *header], [[a, b, *p] for (a, b), p in pairs.items()])
+    page.say("Every pair of methods: [choice-all-pairs.csv](choice-all-pairs.csv). [+0.0, +0.0] of points: the two gave no question another mark.")
+    against = {b: pairs["exact", b] for b in ("uniform", "top1", best)}
     page.found.append("**Multiple choice** (%d questions, %d sets): `exact` %.1f ± %.1f %%, `uniform` %.1f, `top1` %.1f, best member with hindsight "
-                      "%.1f ± %.1f (`%s`); exact − uniform %s points %s. The right option's loss: "
-                      "`exact` minus the best member %s nats %s." % (n, len(sets), *points["exact"], points["uniform"][0], points["top1"][0],
-                                                                          *points[best], best, pairs[0][1], pairs[0][2], pairs[-1][3], pairs[-1][4]))
+                      "%.1f ± %.1f (`%s`); `exact` minus `uniform` %s points %s, minus `top1` %s %s, minus the best member %s %s. The right option's loss: "
+                      "`exact` minus the best member %s nats %s." % (
+                          n, len(sets), *points["exact"], points["uniform"][0], points["top1"][0], *points[best], best,
+                          *against["uniform"][:2], *against["top1"][:2], *against[best][:4]))
+    calibrated(page, study, sets, best)
+
+
+def pair(sets, a, b):
+    """Points, gold nats and gold nll of a minus b on the same questions, each with its interval."""
+    out = []
+    for of, scale, digits in ((marks, 100, 1), (gold, 1, 3), (gold_nll, 1, 4)):
+        d = [scale * x for x in difference([of(r, a) for r in sets.values()], [of(r, b) for r in sets.values()])]
+        out += [signed(d[0], digits), interval(d[1], d[2], digits)]
+    return out
+
+
+def calibrated(page, study, sets, best):
+    page.say("### A calibrated prior", "")
+    members = list(study.members)
+    records = [r for rs in sets.values() for r in rs]
+    if len(members) != 2 or len(records) < 4:
+        page.say(NOT_RUN)
+        return
+    questions = study_prior.Questions(records, members)
+    weight, nats = questions.error()
+    ids = [k for k, rs in enumerate(sets.values()) for _ in rs]
+    page.say("Prior and shrinkage of `exact` fitted on the gold nll as `packllm calibrate` does (the prior in steps of 0.05, shrinkage 0 or 1/4 to 4096), on one half "
+             "of the questions, and looked at on the other; halves drawn %d times, means over the drawings. Once for all sets together, and once for each set "
+             "by itself. Solved from the recorded losses at fixed weights, by cubics between them: weights that eval recorded are met within %.3f, losses "
+             "within %.3f nats. Differences are to `exact` as it is and to the best member with hindsight, on the same questions." % (
+                 study_prior.DRAWINGS, weight, nats))
+    base = {m: ([float(x) for x in marks(records, m)], gold_nll(records, m)) for m in ("exact", best)}
+    rows, said = [], []
+    for name, groups in (("all sets together", [0] * len(ids)), ("each set by itself", ids)):
+        right, nll, settings = questions.held_out(groups, study_prior.DRAWINGS)
+        split = lambda values: [[v for v, k in zip(values, ids) if k == s] for s in range(len(sets))]  # noqa: E731
+        row = [name, "%.1f ± %.1f" % (100 * right.mean(), 100 * error(right)), "%.4f" % nll.mean()]
+        for m in ("exact", best):
+            d = [100 * x for x in difference(split(right), split(base[m][0]))]
+            g = difference(split(nll), split(base[m][1]))
+            row += ["%s %s" % (signed(d[0], 1), interval(d[1], d[2], 1)), "%s %s" % (signed(g[0], 4), interval(g[1], g[2], 4))]
+        low, middle, high = (statistics.quantiles([s[1] for s in settings], n=20)[k] for k in (0, 9, 18)) if len(settings) > 1 else [settings[0][1]] * 3
+        rows.append([*row, "%.2f (%.2f to %.2f)" % (middle, low, high)])
+        said.append("%s: %s points, with a prior of `%s` of %.2f in the median" % (name, row[5], members[0], middle))
+    page.table("calibrated", ["fitted on", "accuracy", "gold nll", "points against `exact`", "gold nll against `exact`", "points against the best member",
+                              "gold nll against the best member", "prior of `%s`: median (5 to 95 %%)" % members[0]], rows)
+    page.found.append("**A calibrated prior**, held out, against the best member with hindsight: %s." % "; ".join(said))
 
 
 def part_c(page, a, b):
@@ -376,16 +427,38 @@ def independent(page, got):
     page.say("[tools/independent_check.py](../../tools/independent_check.py) is the paper's method written down a second time from the formulas, in NumPy, with "
              "tokenizer and transformer of the tiny models. %d items with two endings, two members of one vocabulary; the exact λ is inside (0.01, 0.99) in %d. "
              "Tolerances: NLL 0.5 %% + 0.02 nats, λ 0.01. Restated: %.1f s, ending by ending; `packllm eval` with four methods, its start included: %.1f s. "
-             "NumPy is no rival in speed; a comparison with transformers was not run." % (
+             "NumPy is no rival in speed." % (
                  tiny["items"], tiny["inside"], tiny["seconds_restated"], tiny["seconds_eval"]))
     page.table("check", ["what", "compared", "largest difference", "beyond the tolerance"],
                [[what, row["compared"], "%.2g" % row["largest"], row["disagree"]] for what, row in sheet["compared"].items()])
     for one in sheet["gguf"]:
         page.say("`%s` alone on %s bytes, by llama-cpp-python's bindings: %.4f bits/byte; by packllm %.4f." % (
             one["model"], one["bytes"], one["restated"], one["bits_per_byte"]))
-    beyond = sum(row["disagree"] for row in sheet["compared"].values())
+    compared = list(sheet["compared"].values())
+    if got["transformers"]:
+        compared += on_transformers(page, got["transformers"]["result"][0])
+    else:
+        page.say("", "On transformers: " + NOT_RUN)
     page.found.append("**Independent check**: %d figures compared, %d beyond the tolerance." % (
-        sum(row["compared"] for row in sheet["compared"].values()), beyond))
+        sum(row["compared"] for row in compared), sum(row["disagree"] for row in compared)))
+
+
+def on_transformers(page, sheet):
+    page.say("### On transformers", "")
+    page.say("The same with the forward passes of transformers (PyPI), in float32 from the same GGUF files, whose weights it dequantises: the tiny models in %d "
+             "items, tolerances as above." % sheet["tiny"]["items"])
+    asked = sheet["questions"]
+    if asked:
+        theirs = sum(asked["seconds_restated"])
+        page.say("And %s on %d questions of COPA. Tolerances: NLL of an option 2 %% + 0.2 nats, since libllama also rounds to 8 bits what it multiplies the "
+                 "weights with; sim's λ 0.05, since packllm's reads a loss of bytes and the restated one that of canonical tokens. Seconds of processor for "
+                 "these questions, one thread: transformers, whole text by whole text as the paper's code does it, %.1f (the models' loading apart); "
+                 "`packllm eval` with all of canonical, exact, sim, greedy, uniform %.1f (its start and loading included): %.1f times." % (
+                     " and ".join("`%s`" % m for m in asked["models"]), asked["items"], theirs, asked["seconds_eval"], theirs / asked["seconds_eval"]))
+    rows = list(sheet["compared"].items())
+    page.table("check-transformers", ["what", "compared", "largest difference", "beyond the tolerance"],
+               [[what, row["compared"], "%.2g" % row["largest"], row["disagree"]] for what, row in rows])
+    return [row for _, row in rows]
 
 
 def flat(lines):
@@ -412,7 +485,7 @@ def write(study, results):
     page = Page(study.args.out)
     a = study.args
     part_a(page, study, results["a"])
-    part_b(page, results["b"])
+    part_b(page, study, results["b"])
     part_c(page, results["a"], results["b"])
     part_d(page, study, results["d"])
     part_e(page, study, results["e"], results["a"])

@@ -58,6 +58,12 @@ def share(right):
     return float(right.mean() * 100), error * 100
 
 
+def error(values):
+    """The standard error of a mean."""
+    values = np.asarray(values, float)
+    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+
+
 def difference(ours, theirs, rounds=ROUNDS, seed=SEED):
     """Mean difference of paired marks pooled over all questions, and its interval; questions are drawn
     within their sets."""

@@ -29,6 +29,7 @@ if not all(importlib.util.find_spec(name) for name in WANTED):
 import numpy as np  # noqa: E402
 
 import independent_check as check  # noqa: E402
+import study_prior as prior  # noqa: E402
 import study_stats as stats  # noqa: E402
 
 without_models = unittest.skipIf(
@@ -91,10 +92,48 @@ class Statistics(unittest.TestCase):
         self.assertAlmostEqual(stats.correlation([1, 2, 3], [2, 4, 6.0]), 1)
         self.assertTrue(math.isnan(stats.correlation([1, 1, 1], [1, 2, 3])))
 
+    def test_errors(self):
+        self.assertAlmostEqual(stats.error([1, 2, 3]), 1 / math.sqrt(3))
+        self.assertTrue(math.isnan(stats.error([1])))
+
     def test_order(self):
         for n in (1, 2, 3, 7, 20, 300):
             self.assertEqual(sorted(stats.spread_order(n)), list(range(n)))
         self.assertEqual(stats.spread_order(21)[:5], [0, 20, 10, 5, 15])
+
+
+class Priors(unittest.TestCase):
+    """Questions whose prompt likes weight 0.8 of the first member, and whose right option likes 0.2."""
+
+    @staticmethod
+    def question(k):
+        weights = [j / 10 for j in range(11)]
+        names = ["fixed:%g/%g" % (a, 1 - a) for a in weights]
+        right = [3 + 40 * (a - 0.2) ** 2 for a in weights]
+        nats = {m: [x, 10.0][::1 - 2 * (k % 2)] for m, x in zip(names, right)}
+        nats["exact"] = [3 + 40 * 0.36, 10.0][::1 - 2 * (k % 2)]
+        return {"set": "s", "id": str(k), "gold": k % 2, "bytes": [10, 10], "context": 100, "nats": nats, "loss":
+                {m: 1 + (a - 0.8) ** 2 for m, a in zip(names, weights)}, "weights": {"exact": {"a": 0.8 - 0.3 / 101}}}
+
+    def test_between(self):
+        at = np.arange(11) / 10
+        self.assertLess(np.abs(prior.between(at, at ** 3 - at) - (prior.FINE ** 3 - prior.FINE)).max(), 1e-12)  # exact to cubics
+
+    def test_held_out(self):
+        q = prior.Questions([self.question(k) for k in range(8)], ["a", "b"])
+        weight, nats = q.error()  # F = (a - 0.8)^2 + (a - 0.5)^2 / 100 is least at 0.8 - 0.3 / 101
+        self.assertLess(weight, 0.002)
+        self.assertLess(nats, 0.2)
+        self.assertAlmostEqual(prior.FINE[q.solve(0.2, 4096)[0]], 0.2, delta=0.03)
+        right, nll, settings = q.held_out([0] * 8, 3)
+        self.assertTrue((right == 1).all())
+        self.assertFalse(q.right[q.settings.index((0.5, 1))].any())  # of the default
+        self.assertAlmostEqual(nll.mean(), math.log(1 + math.exp(-0.7)), places=3)
+        self.assertEqual({(s[1], s[2]) for s in settings}, {settings[0][1:]})
+        self.assertEqual(len(settings), 6)
+        self.assertAlmostEqual(settings[0][1], 0.2, delta=0.051)
+        again = q.held_out([0] * 8, 3)
+        self.assertEqual((right.tolist(), nll.tolist(), settings), (again[0].tolist(), again[1].tolist(), again[2]))
 
 
 @without_models
@@ -123,7 +162,7 @@ class Runs(unittest.TestCase):
         self.assertEqual(plots, [])
         page, tables, plots = self.study(2000)
         self.assertNotIn("nan", page)
-        for name in ("lm", "lm-texts", "lm-pairs", "spaces", "choice", "prompt-choice", "growth", "settings", "length", "context", "cost", "bench", "check"):
+        for name in ("lm", "lm-texts", "lm-pairs", "spaces", "choice", "choice-pairs", "choice-all-pairs", "calibrated", "prompt-choice", "growth", "settings", "length", "context", "cost", "bench", "check"):
             rows = list(csv.reader(tables[name + ".csv"].splitlines()))
             self.assertEqual(len({len(r) for r in rows}), 1, name)
             self.assertGreater(len(rows), 1, name)
