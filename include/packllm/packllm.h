@@ -532,6 +532,18 @@ PACKLLM_API enum packllm_status packllm_bench_plain(struct packllm_pack *pack, s
                                                     uint64_t *out_tokens,
                                                     struct packllm_error *err);
 
+/* The same for n texts side by side (at most packllm_params.n_seq, and as many timelines as the pack has):
+ * batches of one token of each, until the longest ends. */
+struct packllm_plain {
+    const char *text;
+    size_t size, context_bytes;
+};
+PACKLLM_API enum packllm_status packllm_bench_plain_many(struct packllm_pack *pack, size_t member,
+                                                         const struct packllm_plain *texts,
+                                                         size_t n, double *out_seconds,
+                                                         uint64_t *out_tokens,
+                                                         struct packllm_error *err);
+
 /* Some members of a pack as a pack of their own: models and vocabularies are the pack's, which must be
  * closed after it. members[n]: indices, ascending. */
 PACKLLM_API enum packllm_status packllm_pack_view(struct packllm_pack **out_view,
