@@ -88,6 +88,7 @@ void cover_close(struct cover *c) {
     base_free(c->tokens);
     base_free(c->prefix);
     base_free(c->pairs);
+    canon_work_done(&c->work);
     base_free(c);
 }
 
