@@ -384,6 +384,12 @@ PACKLLM_API enum packllm_status
 packllm_session_open_from(struct packllm_session **out_session, struct packllm_pack *pack,
                           const struct packllm_session_params *params, struct packllm_session *old,
                           struct packllm_error *err);
+/* The same, but `from` goes on as it was: session gets a copy of what the members of from have evaluated
+ * of its prompt, of the same pack or a view of it, with n_parallel > 1. Nobody may drive either session
+ * meanwhile. E_UNSUPPORTED: there is nothing to copy. On an error a prompt of session costs all of it. */
+PACKLLM_API enum packllm_status packllm_session_copy(struct packllm_session *session,
+                                                     struct packllm_session *from,
+                                                     struct packllm_error *err);
 
 /* Sets the timeline to text: what it shares with the text already there is reused, the rest is
  * evaluated, lambda is found. E_TEXT: empty, or not UTF-8 (the message has the byte offset).

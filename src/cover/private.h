@@ -27,6 +27,7 @@ struct cover_node {
     bool wanted;                /* its row is to be evaluated */
     bool sliced;   /* slices stand for the row, to the end of the text or of all mass */
     bool on_chain; /* part of the canonical tokenisation of the known text */
+    size_t number; /* while cover_copy runs: its place in nodes */
     size_t place;  /* 1 + the first place it stands for while cover_read_places runs, or 0 */
     struct cover_row *row; /* or NULL: never evaluated, or given back */
     uint32_t first_slice, n_slices;
