@@ -312,6 +312,7 @@ void cover_forget(struct cover *c) {
     for (size_t i = 0; i < c->n_nodes; i++) {
         node_forget(c, c->nodes[i]);
     }
+    slice_compact(c);
     c->size = c->known = 0;
     c->n_chain = 0;
     c->given = c->told = false;

@@ -169,6 +169,9 @@ void lane_path(const struct cover *c, const struct cover_node *node, int32_t *ou
 enum packllm_status slice_row(struct cover *c, struct cover_node *node, const struct cover_row *row,
                               bool *alive, struct packllm_error *err);
 
+/* Takes away the slices of histories that are gone, once they are more than the others. */
+void slice_compact(struct cover *c);
+
 /* front.c: the arithmetic of fronts; pure but for the nodes they point at. */
 void front_start(struct cover *c, struct cover_view *f, struct cover_node *node);
 void front_copy(const struct cover_view *from, struct cover_view *to); /* what is in use */

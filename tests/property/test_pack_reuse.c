@@ -4,6 +4,7 @@
  * not evaluated again; on an error the old one is as it was. The same of a copy, after which the old one
  * goes on. */
 #define PACKLLM_EXPERIMENTAL
+#include <malloc.h>
 #include <string.h>
 
 #include "base/rng.h"
@@ -303,6 +304,33 @@ static void test_a_copy_costs_its_new_part(void **state) {
     }
 }
 
+/* What requests leave behind is taken away: texts that begin alike, one after the other, for ever. */
+static void test_memory_is_level(void **state) {
+    (void)state;
+    struct world w;
+    struct packllm_session *s = NULL;
+    struct packllm_piece piece;
+    size_t early = 0, late = 0;
+    world_open(&w, 1, 2);
+    for (int k = 0; k < 240; k++) {
+        char text[160];
+        int size =
+            snprintf(text, sizeof text, "abcabc bca cab abc, abcabc bca cab %d abc bca cab", k % 7);
+        assert_int_equal(packllm_session_open_from(&s, w.pack, NULL, s, &err), PACKLLM_OK);
+        assert_true(packllm_session_prompt(s, text, (size_t)size, &err) >= 0);
+        for (int step = 0; step < 3; step++) {
+            assert_true(packllm_session_step(s, &piece, &err) >= 0);
+        }
+        struct mallinfo2 info = mallinfo2(); /* zeros under a sanitizer's own allocator */
+        size_t used = info.uordblks + info.hblkhd;
+        early = k < 80 && used > early ? used : early;
+        late = k >= 160 && used > late ? used : late;
+    }
+    assert_true(late <= early);
+    packllm_session_close(s);
+    world_close(&w);
+}
+
 static void test_what_cannot_be_copied(void **state) {
     (void)state;
     for (uint32_t n = 1; n <= 2; n++) {
@@ -347,6 +375,7 @@ int main(void) {
         cmocka_unit_test(test_an_error_leaves_the_old_one),
         cmocka_unit_test(test_a_copy_as_a_new_one),
         cmocka_unit_test(test_a_copy_costs_its_new_part),
+        cmocka_unit_test(test_memory_is_level),
         cmocka_unit_test(test_what_cannot_be_copied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
