@@ -256,7 +256,9 @@ class Torture(unittest.TestCase):
         after = watch.now()
         part = [[s for s in watch.seen if low <= s[0] / took < high] for low, high in ((0.2, 0.4), (0.8, 1.01))]
         most = [[max(s[i] for s in p) for i in (1, 2, 3)] for p in part]
-        print("\n%d requests in %.0f s, seed %d: %d good, %d broken, %d questions; KiB, descriptors, threads: %s before, %s at most in "
+        tenths = [max((s[1] for s in watch.seen if k <= 10 * s[0] / took < k + 1), default=0) for k in range(10)]
+        print("\nresident KiB at most, by tenths: %s" % tenths, file=sys.stderr)
+        print("%d requests in %.0f s, seed %d: %d good, %d broken, %d questions; KiB, descriptors, threads: %s before, %s at most in "
               "the second fifth, %s in the last, %s after"
               % (REQUESTS, took, SEED, self.count["good"], REQUESTS - self.count["good"], len(self.questions), before, tuple(most[0]),
                  tuple(most[1]), after), file=sys.stderr)
