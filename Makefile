@@ -6,6 +6,11 @@ PREFIX ?= /usr/local
 S ?= 60
 configured = [ -f $(1)/Makefile ] || cmake --preset $(2) >/dev/null
 compile = { $(call configured,$(1),$(2)); } && cmake --build $(1) -j $(JOBS)
+# make torture SAN=address,undefined (or thread): a build of our own code under that sanitizer, with libllama as it is.
+REQUESTS ?= 2000
+SECONDS ?= 300
+torture_folder = build$(if $(SAN),-torture)
+tortured = { [ -z '$(SAN)' ] || cmake -S . -B $(torture_folder) -DPACKLLM_SANITIZE='$(SAN)' >/dev/null; } && $(call compile,$(torture_folder),build)
 check = ctest --test-dir $(1) --output-on-failure --no-tests=error
 
 .PHONY: build demo quick test asan tsan msan clang fuzz torture tidy format coverage bench golden study study-full install clean help
@@ -19,7 +24,7 @@ tsan:     ; @$(call compile,build-tsan,tsan) && $(call check,build-tsan) -L '^(u
 msan:     ; @$(call compile,build-msan,msan) && $(call check,build-msan) -L '^(unit|property|fuzz)$$'
 clang:    ; @$(call compile,build-clang,clang) && $(call check,build-clang) -L '^(unit|property|fuzz)$$'
 fuzz:     ; @$(call compile,build-fuzz,fuzz) && sh tools/fuzz.sh build-fuzz '$(T)' $(S)
-torture:  build ; @$(call check,build) -L '^torture$$'
+torture:  ; @$(tortured) && TORTURE_REQUESTS=$(REQUESTS) TORTURE_SECONDS=$(SECONDS) $(call check,$(torture_folder)) -L '^torture$$' --verbose
 golden:   build ; @$(call check,build) -L '^golden$$'
 bench:    build ; @$(call check,build) -L '^bench$$' --verbose
 tidy:     ; @{ $(call configured,build-clang,clang); } && sh tools/tidy.sh build-clang

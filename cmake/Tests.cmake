@@ -5,6 +5,7 @@
 #   tests/tools/test_*.py                                of tools/, the study and the independent check; label tools
 #   tests/golden/test_*.c, test_*.py                      against recorded results; label golden
 #   tests/fuzz/fuzz_*.c                                   libFuzzer targets, or a replay of their corpus; label fuzz
+#   tests/torture/test_*.py                               the server under mixed requests; label torture
 #   tests/install/run.sh                                  label install
 # A test that leaves with 77 is counted as skipped.
 
@@ -98,6 +99,7 @@ endif()
 packllm_python_tests(cli 600)
 packllm_python_tests(server 900)
 packllm_python_tests(golden 600)
+packllm_python_tests(torture 1800)
 packllm_python_tests(tools 600)
 if(PACKLLM_HAVE_LLAMA)
   packllm_python_tests(pack 2400)

@@ -5,7 +5,7 @@
  * decoding the very bytes that the pack wrote, plainly, one token after another. Extra forwards of
  * covers therefore count; a member of weight 0 is
  * not evaluated and not in the sum. glue = share of the pack's time spent outside libllama. Of several
- * repetitions the fastest of each kind counts. */
+ * repetitions the fastest of each kind counts. Several texts at a time: bench_many.c. */
 #define PACKLLM_EXPERIMENTAL
 #include <math.h>
 #include <stdio.h>
@@ -14,8 +14,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "cli.h"
-#include "common/number.h"
+#include "bench.h"
 
 /* A text to read where none is given: long enough after repetition, plain English. */
 static const char passage[] =
@@ -26,40 +25,29 @@ static const char passage[] =
     "at nine. He had been a pilot once, and he still read the water before he read the paper: the "
     "wind was turning, the tide would be late, and by noon there would be rain over the hills. ";
 
-struct row {
-    bool pack;
-    const char *name;
-    char test[NUMBER_TEXT];
-    double tokens, bytes, seconds;
-    double overhead, glue; /* NAN: none */
-    uint64_t context_bytes;
-};
+static bool inside(const char *text, size_t at) {
+    return ((unsigned char)text[at] & 0xc0) == 0x80;
+}
 
-struct bench {
-    struct work *work;
-    const struct buf *given; /* text of the user, may be empty */
-    struct buf text;         /* what is read */
-    size_t n;                /* members */
-    struct row *rows;        /* [n_rows] */
-    size_t n_rows;
-    int64_t repeat;
-};
-
-/* The first `size` bytes of the text, repeated as often as needed, whole characters. */
-static int make_text(struct bench *bench, size_t size) {
+int bench_text(struct bench *bench, size_t size, size_t k, size_t n) {
     const char *from = bench->given->size > 0 ? bench->given->data : passage;
     size_t length = bench->given->size > 0 ? bench->given->size : sizeof passage - 1;
+    size_t at = length / n * k;
+    while (at > 0 && inside(from, at)) {
+        at--;
+    }
     buf_cut(&bench->text, 0);
     while (bench->text.size < size && !bench->text.failed) {
-        size_t rest = size - bench->text.size;
-        size_t take = length < rest ? length : rest;
-        while (take < length && take > 0 && ((unsigned char)from[take] & 0xc0) == 0x80) {
+        size_t rest = size - bench->text.size, there = length - at;
+        size_t take = there < rest ? there : rest;
+        while (take < there && take > 0 && inside(from, at + take)) {
             take--;
         }
         if (take == 0) {
             break;
         }
-        (void)buf_add(&bench->text, from, take);
+        (void)buf_add(&bench->text, from + at, take);
+        at = 0;
     }
     return bench->text.failed || bench->text.size == 0
                ? ui_fail(bench->work->cli, EXIT_WORK, "the text cannot be made %zu bytes long",
@@ -67,18 +55,28 @@ static int make_text(struct bench *bench, size_t size) {
                : EXIT_FINE;
 }
 
-static struct row *add_row(struct bench *bench) {
+struct row *bench_row(struct bench *bench, const char *what, const char *name) {
     struct row *rows = alloc_resize(bench->rows, bench->n_rows + 1, sizeof *rows);
     if (rows == NULL) {
         return NULL;
     }
     bench->rows = rows;
-    rows[bench->n_rows] =
-        (struct row){.overhead = (double)NAN, .glue = (double)NAN, .seconds = (double)INFINITY};
+    rows[bench->n_rows] = (struct row){.what = what,
+                                       .name = name,
+                                       .overhead = (double)NAN,
+                                       .glue = (double)NAN,
+                                       .ratio = (double)NAN,
+                                       .seconds = (double)INFINITY};
     return &rows[bench->n_rows++];
 }
 
-static const char *member_name(const struct bench *bench, size_t member) {
+/* A row for the members in turn, then the pack's. */
+static struct row *next_row(struct bench *bench, size_t i) {
+    return i == bench->n ? bench_row(bench, "pack", "pack")
+                         : bench_row(bench, "member", bench_member(bench, i));
+}
+
+const char *bench_member(const struct bench *bench, size_t member) {
     return bench->work->specs[member].name;
 }
 
@@ -105,7 +103,7 @@ static int weigh_once(struct bench *bench, struct packllm_weights *out_weights,
 static int measure_prompt(struct bench *bench, int64_t tokens) {
     struct packllm_weights weights;
     double seconds = 0, per_byte = 0;
-    int code = make_text(bench, 1024); /* how many bytes a token has; warms up, too */
+    int code = bench_text(bench, 1024, 0, 1); /* how many bytes a token has; warms up, too */
     code = code == EXIT_FINE ? weigh_once(bench, &weights, &seconds) : code;
     if (code != EXIT_FINE) {
         return code;
@@ -114,15 +112,13 @@ static int measure_prompt(struct bench *bench, int64_t tokens) {
         per_byte += (double)weights.members[i].tokens / (double)weights.bytes / (double)bench->n;
     }
     double size = per_byte > 0 ? (double)tokens / per_byte : (double)tokens * 4;
-    code = make_text(bench, (size_t)size);
+    code = bench_text(bench, (size_t)size, 0, 1);
     size_t first = bench->n_rows;
     for (size_t i = 0; code == EXIT_FINE && i < bench->n + 1; i++) {
-        struct row *row = add_row(bench);
+        struct row *row = next_row(bench, i);
         if (row == NULL) {
             return ui_fail(bench->work->cli, EXIT_WORK, "out of memory");
         }
-        row->pack = i == bench->n;
-        row->name = row->pack ? "pack" : member_name(bench, i);
         (void)snprintf(row->test, sizeof row->test, "pp%lld", (long long)tokens);
     }
     for (int64_t r = 0; code == EXIT_FINE && r < bench->repeat; r++) {
@@ -211,12 +207,10 @@ static int decode_plain(struct bench *bench, const struct generated *text, size_
 
 static int add_generation_rows(struct bench *bench, int64_t tokens) {
     for (size_t i = 0; i < bench->n + 1; i++) {
-        struct row *row = add_row(bench);
+        struct row *row = next_row(bench, i);
         if (row == NULL) {
             return ui_fail(bench->work->cli, EXIT_WORK, "out of memory");
         }
-        row->pack = i == bench->n;
-        row->name = row->pack ? "pack" : member_name(bench, i);
         row->context_bytes = bench->text.size;
         (void)snprintf(row->test, sizeof row->test, "tg%lld", (long long)tokens);
     }
@@ -231,7 +225,7 @@ static int measure_generation(struct bench *bench, int64_t tokens, size_t depth)
         return ui_fail(bench->work->cli, EXIT_WORK, "out of memory");
     }
     size_t first = bench->n_rows;
-    int code = make_text(bench, depth);
+    int code = bench_text(bench, depth, 0, 1);
     code = code == EXIT_FINE ? add_generation_rows(bench, tokens) : code;
     for (int64_t r = 0; code == EXIT_FINE && r < bench->repeat; r++) {
         code = generate(bench, &text); /* greedy: the same text each time */
@@ -264,7 +258,7 @@ static int measure_generation(struct bench *bench, int64_t tokens, size_t depth)
 
 static void print_json_row(struct json *json, const struct row *row) {
     json_begin_object(json);
-    json_key_text(json, "what", row->pack ? "pack" : "member");
+    json_key_text(json, "what", row->what);
     json_key_text(json, "name", row->name);
     json_key_text(json, "test", row->test);
     json_key_double(json, "tokens_per_s", row->tokens / row->seconds);
@@ -274,13 +268,17 @@ static void print_json_row(struct json *json, const struct row *row) {
     json_key_uint(json, "context_bytes", row->context_bytes);
     json_key_uint(json, "bytes", (uint64_t)row->bytes);
     json_key_double(json, "seconds", row->seconds);
+    if (row->parallel > 0) {
+        json_key_uint(json, "parallel", row->parallel);
+        json_key_double(json, "ratio", row->ratio);
+    }
     json_end_object(json);
 }
 
 static void print_table_row(struct buf *out, const struct row *row) {
     double tokens = row->tokens / row->seconds;
     tty_pad(out, row->name, 24);
-    (void)buf_printf(out, "  %-6s  %7llu", row->test, (unsigned long long)row->context_bytes);
+    (void)buf_printf(out, "  %-7s  %7llu", row->test, (unsigned long long)row->context_bytes);
     if (isfinite(tokens)) {
         (void)buf_printf(out, "  %8.1f", tokens);
     } else {
@@ -289,9 +287,16 @@ static void print_table_row(struct buf *out, const struct row *row) {
     (void)buf_printf(out, "  %8.1f", row->bytes / row->seconds);
     if (isfinite(row->overhead)) {
         (void)buf_printf(out, "  %6.1f %%", 100 * row->overhead);
+    } else if (row->parallel > 0) {
+        (void)buf_printf(out, "  %8s", "");
     }
     if (isfinite(row->glue)) {
         (void)buf_printf(out, "  %4.1f %%", 100 * row->glue);
+    } else if (row->parallel > 0) {
+        (void)buf_printf(out, "  %6s", "");
+    }
+    if (isfinite(row->ratio)) {
+        (void)buf_printf(out, "  %5.2f", row->ratio);
     }
     (void)buf_add_text(out, "\n");
 }
@@ -300,8 +305,9 @@ static int print(struct bench *bench) {
     struct buf out;
     buf_init(&out, RESULT_CEILING);
     if (!bench->work->cli->json) {
-        (void)buf_printf(&out, "%-24s  %-6s  %7s  %8s  %8s  %8s  %6s\n", "what", "test", "context",
-                         "tokens/s", "bytes/s", "overhead", "glue");
+        (void)buf_printf(&out, "%-24s  %-7s  %7s  %8s  %8s  %8s  %6s%s\n", "what", "test",
+                         "context", "tokens/s", "bytes/s", "overhead", "glue",
+                         opt_text(&bench->work->cli->args, OPT_PARALLELS) != NULL ? "  ratio" : "");
     }
     for (size_t i = 0; i < bench->n_rows; i++) {
         if (bench->work->cli->json) { /* one object a line */
@@ -315,6 +321,16 @@ static int print(struct bench *bench) {
     }
     int code = output_buf(bench->work->cli, &out);
     buf_done(&out);
+    return code;
+}
+
+static int measure(struct bench *bench, int64_t tokens, size_t depth) {
+    size_t many[BENCH_PARALLEL], n = 0;
+    int code = measure_generation(bench, tokens, depth);
+    code = code == EXIT_FINE ? bench_parallel(bench->work->cli, many, &n) : code;
+    for (size_t i = 0; code == EXIT_FINE && i < n; i++) {
+        code = bench_many(bench, tokens, depth, many[i]);
+    }
     return code;
 }
 
@@ -335,7 +351,7 @@ static int each_depth(struct bench *bench, struct cli *cli) {
                            list, (int)(size < 64 ? size : 64), p, PROMPT_CEILING);
         }
         if (bench != NULL) {
-            code = measure_generation(bench, opt_int(&cli->args, OPT_N_GEN), (size_t)depth);
+            code = measure(bench, opt_int(&cli->args, OPT_N_GEN), (size_t)depth);
         }
         p = p[size] == ',' ? p + size + 1 : NULL;
     }

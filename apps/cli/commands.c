@@ -57,7 +57,10 @@ static const struct args_command commands[] = {
          "pp: evaluating a prompt as weigh does it. tg: generating; members decode the very text "
          "that the pack wrote, plainly, one token after another. overhead: the pack's time per "
          "byte over the sum of the members', minus one. glue: the share of the pack's time spent "
-         "outside libllama."},
+         "outside libllama.\n\nWith --parallel: tg64x8 are 8 texts at a time. Members decode them "
+         "in batches of one token of each; members: all that have weight, one after the other. "
+         "ratio: bytes a second over those of one text at a time; what the members' says is what "
+         "the machine and libllama gain from batches, what the pack's lacks of it is packllm's."},
     {.name = "align",
      .operands = "A B",
      .max_operands = 2,

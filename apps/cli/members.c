@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/status.h"
+#include "bench.h"
 #include "cli.h"
 #include "common/cache.h"
 #include "common/nearest.h"
@@ -360,6 +361,13 @@ static int read_params(struct work *work) {
         /* One more than there are replies: a prompt that is told token by token may take two. */
         work->params.n_parallel = (uint32_t)opt_int(args, OPT_PARALLEL) + 1;
     }
+    size_t many[BENCH_PARALLEL], n_many = 0;
+    int code = bench_parallel(work->cli, many, &n_many);
+    if (n_many > 0) { /* side by side in the pack, and as histories of a member alone */
+        uint32_t most = (uint32_t)many[n_many - 1];
+        work->params.n_parallel = most;
+        work->params.n_seq = most > work->params.n_seq ? most : work->params.n_seq;
+    }
     work->params.progress = on_load;
     work->params.progress_data = work;
     if (opt_set(args, OPT_VERBOSE)) {
@@ -388,7 +396,7 @@ static int read_params(struct work *work) {
     session->progress = on_read;
     session->progress_data = work;
     read_sampling(work);
-    return opt_text(args, OPT_WEIGHTS) != NULL ? work_weigher(work) : EXIT_FINE;
+    return code == EXIT_FINE && opt_text(args, OPT_WEIGHTS) != NULL ? work_weigher(work) : code;
 }
 
 /* ---- steps ---- */

@@ -595,6 +595,14 @@ static struct args_option options[N_OPTIONS] = {
                     .group = MEASURING,
                     .commands = BENCH,
                     .help = "the fastest of N runs counts"},
+    [OPT_PARALLELS] = {.name = "parallel",
+                       .argument = "LIST",
+                       .type = ARGS_TEXT,
+                       .group = MEASURING,
+                       .commands = BENCH,
+                       .help = "also so many texts at a time (1 to 15 each, such as 1,8), in "
+                               "common batches, by the pack and by each member alone; the memory "
+                               "is that of as many contexts"},
     [OPT_DUMP] = {.name = "dump",
                   .argument = "FILE",
                   .type = ARGS_TEXT,

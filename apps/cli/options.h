@@ -77,6 +77,7 @@ enum option {
     OPT_N_GEN,
     OPT_N_DEPTH,
     OPT_REPEAT,
+    OPT_PARALLELS,
     OPT_DUMP,
     OPT_DUMP_BYTES,
     OPT_WORST,

@@ -28,6 +28,7 @@ struct http_exchange {
     void *connection; /* the library's */
     struct http *http;
     bool admitted, refused, answered;
+    bool cut; /* the address has a NUL in its path */
     struct buf chunk;
     size_t chunk_at;
     bool ended;

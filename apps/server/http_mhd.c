@@ -150,9 +150,10 @@ static enum MHD_Result send_reply(struct http_exchange *x) {
 
 static void *on_uri(void *data, const char *uri, struct MHD_Connection *c) {
     (void)data;
-    (void)uri;
     struct http_exchange *x = alloc_zero(1, sizeof *x);
     if (x != NULL) {
+        const char *nul = strstr(uri, "%00"), *query = strchr(uri, '?');
+        x->cut = nul != NULL && (query == NULL || nul < query);
         x->connection = c;
         x->started = base_clock();
     }
@@ -172,7 +173,7 @@ static enum MHD_Result on_request(void *data, struct MHD_Connection *c, const ch
         x->admitted = true;
         x->http = http;
         x->method = method;
-        x->path = url;
+        x->path = x->cut ? "/%00" : url; /* what stands behind a NUL would not be seen */
         x->type = "application/json";
         buf_init(&x->body, http->config.body);
         buf_init(&x->reply, (size_t)1 << 30);

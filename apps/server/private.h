@@ -43,6 +43,8 @@ struct pin {
     X(CANCELLED, "requests_cancelled_total", "counter", "requests whose client went away")         \
     X(PROMPT_TOKENS, "prompt_tokens_total", "counter", "display tokens of prompts read")           \
     X(TOKENS, "completion_tokens_total", "counter", "display tokens written")                      \
+    X(SHARED, "prompts_shared_total", "counter",                                                   \
+      "prompts whose beginning was taken from a request at work")                                  \
     X(PROMPT_MS, "prompt_milliseconds_total", "counter", "time spent reading prompts")             \
     X(STEP_MS, "generate_milliseconds_total", "counter", "time spent in steps")                    \
     X(ACTIVE, "sessions_active", "gauge", "replies that are being written")                        \
@@ -168,6 +170,8 @@ struct slot {
     struct buf key;                  /* the text it was given, for comparing */
     bool busy;
     uint64_t used;
+    bool reads, writes; /* its worker is at the prompt, or behind it: others may take a copy */
+    struct share_wait *waits; /* who wants one */
 };
 /* What the choice's text begins with, as a key: *out is the caller's. */
 void slot_key(struct buf *out, const struct choice *c);
@@ -176,6 +180,29 @@ void slot_key(struct buf *out, const struct choice *c);
 struct slot *slot_choose(struct slot *slots, size_t n, const struct job *job,
                          const struct packllm_pack *whole, const struct buf *key);
 void slot_clear(struct slot *slot); /* closes its session */
+size_t slot_shares(const struct slot *slot, const struct packllm_pack *pack,
+                   const struct packllm_pack *whole, const struct buf *key); /* bytes; 0: none */
+
+/* ---- share.c: slots at work whose text begins like another request's ---- */
+
+/* What workers wait for each other with. */
+struct share {
+    pthread_mutex_t *lock; /* the scheduler's */
+    pthread_cond_t given;
+    struct slot *slots; /* [n] */
+    size_t n;
+    const struct packllm_pack *whole;
+};
+bool share_init(struct share *share, pthread_mutex_t *lock, struct slot *slots, size_t n,
+                const struct packllm_pack *whole);
+void share_done(struct share *share);
+/* Before the slot's prompt is read; its key is set, its session has `have` bytes of it. Waits for a copy
+ * of what another slot reads, where that is worth it; true: there is one. */
+bool share_take(struct share *share, struct slot *slot, size_t have, const atomic_bool *cancelled);
+/* By the worker of a slot, between two calls of its session: gives copies to those who wait. */
+void share_give(struct share *share, struct slot *slot);
+/* Its work is over; fine: once more, else those who wait look elsewhere. */
+void share_end(struct share *share, struct slot *slot, bool fine);
 
 /* echo.c: a choice whose prompt's tokens are wanted with their log pi. A worker's thread. */
 enum packllm_status echo_read(struct serve *serve, struct choice *c, struct packllm_error *err);

@@ -33,7 +33,8 @@ struct scheduler {
     struct worker *workers; /* [n_workers] */
     size_t n_workers;
     struct slot *slots; /* [parallel] */
-    uint64_t turn;      /* of their last use */
+    struct share share;
+    uint64_t turn; /* of their last use */
     bool stop, abandon;
 };
 
@@ -185,6 +186,7 @@ static void end_choice(struct worker *w, struct slot *slot, struct choice *c,
     (void)pthread_mutex_lock(&w->scheduler->lock);
     w->choice = NULL;
     (void)pthread_mutex_unlock(&w->scheduler->lock);
+    share_end(&w->scheduler->share, slot, status >= 0);
     (void)pthread_mutex_lock(&job->lock);
     bool opened = c->session != NULL;
     c->session = NULL;
@@ -206,6 +208,7 @@ static void end_choice(struct worker *w, struct slot *slot, struct choice *c,
 
 static enum packllm_status begin(struct scheduler *s, struct slot *slot, struct choice *c,
                                  struct buf *key, struct packllm_error *err) {
+    size_t have = slot_shares(slot, c->job->pack, s->serve->models[0].pack, key);
     struct serve *serve = s->serve;
     struct job *job = c->job;
     struct packllm_session_params params = choice_params(serve, c);
@@ -222,11 +225,13 @@ static enum packllm_status begin(struct scheduler *s, struct slot *slot, struct 
     if (status < 0) {
         return status;
     }
+    (void)pthread_mutex_lock(&s->lock); /* others compare their texts with it */
     slot->session = session;
     slot->pack = job->pack;
     buf_done(&slot->key);
     slot->key = *key;
     *key = (struct buf){0};
+    (void)pthread_mutex_unlock(&s->lock);
     (void)pthread_mutex_lock(&job->lock);
     c->session = session;
     c->state = CHOICE_READS;
@@ -235,7 +240,8 @@ static enum packllm_status begin(struct scheduler *s, struct slot *slot, struct 
     if (job->ask.kind == ASK_WEIGHTS && job->ask.n_prompts == 0) {
         return PACKLLM_OK;
     }
-    status = read_prompt(s, c, err);
+    count(serve, METRIC_SHARED, share_take(&s->share, slot, have, &job->cancelled));
+    status = atomic_load(&job->cancelled) ? PACKLLM_E_CANCELLED : read_prompt(s, c, err);
     count(serve, METRIC_PROMPT_MS, (uint64_t)((base_clock() - start) * 1e3));
     if (status < 0) {
         return status;
@@ -251,13 +257,15 @@ static enum packllm_status begin(struct scheduler *s, struct slot *slot, struct 
     c->state = CHOICE_WRITES;
     (void)pthread_cond_broadcast(&job->changed);
     (void)pthread_mutex_unlock(&job->lock);
+    share_give(&s->share, slot);
     count(serve, METRIC_PROMPT_TOKENS, c->prompt_tokens);
     return PACKLLM_OK;
 }
 
 /* Steps until the choice has ended. */
-static enum packllm_status write_reply(struct serve *serve, struct choice *c,
+static enum packllm_status write_reply(struct scheduler *s, struct slot *slot, struct choice *c,
                                        struct packllm_error *err) {
+    struct serve *serve = s->serve;
     struct job *job = c->job;
     enum packllm_status status = PACKLLM_PIECE;
     while (status == PACKLLM_PIECE) {
@@ -269,6 +277,7 @@ static enum packllm_status write_reply(struct serve *serve, struct choice *c,
         if (status < 0) {
             return status;
         }
+        share_give(&s->share, slot);
         (void)pthread_mutex_lock(&job->lock);
         enum packllm_finish finish = packllm_session_finish(c->session);
         bool fine = (!job->ask.why || why_add(c, &piece)) &&
@@ -333,7 +342,7 @@ static void work_on(struct worker *w, struct choice *c) {
     enum packllm_status status = begin(s, slot, c, &key, &err);
     buf_done(&key);
     if (status >= 0 && c->job->ask.kind != ASK_WEIGHTS) {
-        status = write_reply(s->serve, c, &err);
+        status = write_reply(s, slot, c, &err);
     }
     end_choice(w, slot, c, status, &err);
     (void)pthread_mutex_lock(&s->lock);
@@ -382,7 +391,8 @@ struct scheduler *scheduler_open(struct serve *serve) {
     (void)pthread_cond_init(&s->changed, NULL);
     s->workers = alloc_zero(n, sizeof *s->workers);
     s->slots = alloc_zero(n, sizeof *s->slots);
-    bool fine = s->workers != NULL && s->slots != NULL;
+    bool fine = s->workers != NULL && s->slots != NULL &&
+                share_init(&s->share, &s->lock, s->slots, n, serve->models[0].pack);
     for (size_t i = 0; i < n && fine; i++) {
         s->workers[i].scheduler = s;
         fine = pthread_create(&s->workers[i].thread, NULL, run, &s->workers[i]) == 0;
@@ -441,6 +451,7 @@ void scheduler_close(struct scheduler *s) {
     for (size_t i = 0; s->slots != NULL && i < s->serve->config.parallel; i++) {
         slot_clear(&s->slots[i]);
     }
+    share_done(&s->share);
     (void)pthread_cond_destroy(&s->changed);
     (void)pthread_mutex_destroy(&s->echo);
     (void)pthread_mutex_destroy(&s->lock);

@@ -36,6 +36,12 @@ static size_t shared(const struct buf *a, const struct buf *b) {
     return n;
 }
 
+size_t slot_shares(const struct slot *slot, const struct packllm_pack *pack,
+                   const struct packllm_pack *whole, const struct buf *key) {
+    bool same = slot->session != NULL && (slot->pack == pack || slot->pack == whole);
+    return same ? shared(&slot->key, key) : 0;
+}
+
 struct slot *slot_choose(struct slot *slots, size_t n, const struct job *job,
                          const struct packllm_pack *whole, const struct buf *key) {
     struct slot *found = NULL, *oldest = NULL;

@@ -387,6 +387,12 @@ PACKLLM_API enum packllm_status
 packllm_session_open_from(struct packllm_session **out_session, struct packllm_pack *pack,
                           const struct packllm_session_params *params, struct packllm_session *old,
                           struct packllm_error *err);
+/* The same, but `from` goes on as it was: session gets a copy of what the members of from have evaluated
+ * of its prompt, of the same pack or a view of it, with n_parallel > 1. Nobody may drive either session
+ * meanwhile. E_UNSUPPORTED: there is nothing to copy. On an error a prompt of session costs all of it. */
+PACKLLM_API enum packllm_status packllm_session_copy(struct packllm_session *session,
+                                                     struct packllm_session *from,
+                                                     struct packllm_error *err);
 
 /* Sets the timeline to text: what it shares with the text already there is reused, the rest is
  * evaluated, lambda is found. E_TEXT: empty, or not UTF-8 (the message has the byte offset).
@@ -534,6 +540,18 @@ PACKLLM_API enum packllm_status packllm_bench_plain(struct packllm_pack *pack, s
                                                     size_t context_bytes, double *out_seconds,
                                                     uint64_t *out_tokens,
                                                     struct packllm_error *err);
+
+/* The same for n texts side by side (at most packllm_params.n_seq, and as many timelines as the pack has):
+ * batches of one token of each, until the longest ends. */
+struct packllm_plain {
+    const char *text;
+    size_t size, context_bytes;
+};
+PACKLLM_API enum packllm_status packllm_bench_plain_many(struct packllm_pack *pack, size_t member,
+                                                         const struct packllm_plain *texts,
+                                                         size_t n, double *out_seconds,
+                                                         uint64_t *out_tokens,
+                                                         struct packllm_error *err);
 
 /* Some members of a pack as a pack of their own: models and vocabularies are the pack's, which must be
  * closed after it. members[n]: indices, ascending. */

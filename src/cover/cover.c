@@ -94,6 +94,7 @@ void cover_close(struct cover *c) {
     base_free(c->tokens);
     base_free(c->prefix);
     base_free(c->pairs);
+    canon_work_done(&c->work);
     base_free(c);
 }
 
@@ -319,6 +320,7 @@ void cover_forget(struct cover *c) {
     for (size_t i = 0; i < c->n_nodes; i++) {
         node_forget(c, c->nodes[i]);
     }
+    slice_compact(c);
     c->size = c->known = 0;
     c->n_chain = 0;
     c->given = c->told = false;

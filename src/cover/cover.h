@@ -40,6 +40,11 @@ void cover_adopt(struct cover *cover, double epsilon, atomic_bool *abort_flag);
 /* From now on; rows do not depend on it. */
 void cover_set_epsilon(struct cover *cover, double epsilon);
 
+/* `to` holds what `from` has evaluated of its known text and what that stands behind, as if it had been
+ * given that text; from goes on as it was. Both of one shared member (member_shared.h), else, or
+ * where nothing is known of from, E_UNSUPPORTED. On an error `to` is empty. Nobody may use either meanwhile. */
+enum packllm_status cover_copy(struct cover *to, struct cover *from, struct packllm_error *err);
+
 /* Progress of a long evaluation: share 0..1. */
 typedef void (*cover_progress_fn)(void *data, double share);
 void cover_set_progress(struct cover *cover, cover_progress_fn fn, void *data);

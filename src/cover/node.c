@@ -159,9 +159,7 @@ void node_cut(struct cover *c, size_t keep_bytes) {
         c->nodes[kept++] = node;
     }
     c->n_nodes = kept;
-    if (kept == 0) {
-        c->n_slices = c->n_children = 0;
-    }
+    slice_compact(c);
 }
 
 enum packllm_status node_request(struct cover *c, struct cover_node *node,

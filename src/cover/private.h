@@ -27,6 +27,7 @@ struct cover_node {
     bool wanted;                /* its row is to be evaluated */
     bool sliced;   /* slices stand for the row, to the end of the text or of all mass */
     bool on_chain; /* part of the canonical tokenisation of the known text */
+    size_t number; /* while cover_copy runs: its place in nodes */
     size_t place;  /* 1 + the first place it stands for while cover_read_places runs, or 0 */
     struct cover_row *row; /* or NULL: never evaluated, or given back */
     uint32_t first_slice, n_slices;
@@ -180,6 +181,9 @@ void lane_path(const struct cover *c, const struct cover_node *node, int32_t *ou
 /* slice.c: reduces a row along the known text. */
 enum packllm_status slice_row(struct cover *c, struct cover_node *node, const struct cover_row *row,
                               bool *alive, struct packllm_error *err);
+
+/* Takes away the slices of histories that are gone, once they are more than the others. */
+void slice_compact(struct cover *c);
 
 /* front.c: the arithmetic of fronts; pure but for the nodes they point at. */
 void front_start(struct cover *c, struct cover_view *f, struct cover_node *node);

@@ -1,5 +1,8 @@
 /* slice.c - along known text a row matters only where the text goes: it is reduced to the next
  * bytes at each depth and then given back. A few hundred numbers instead of a whole vocabulary. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/alloc.h"
 #include "base/status.h"
 #include "cover/private.h"
@@ -78,4 +81,55 @@ enum packllm_status slice_row(struct cover *c, struct cover_node *node, const st
     }
     node->sliced = true;
     return PACKLLM_OK;
+}
+
+static int by_slice(const void *a, const void *b) {
+    uint32_t x = (*(struct cover_node *const *)a)->first_slice;
+    uint32_t y = (*(struct cover_node *const *)b)->first_slice;
+    return (x > y) - (x < y);
+}
+
+/* Moves the histories' slices, which ascend, together. */
+static void close_up(struct cover *c, struct cover_node *const *nodes, size_t n) {
+    size_t n_slices = 0, n_children = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct cover_slice *from = c->slices + nodes[i]->first_slice;
+        nodes[i]->first_slice = (uint32_t)n_slices;
+        for (uint32_t k = 0; k < nodes[i]->n_slices; k++) {
+            struct cover_slice s = from[k];
+            memmove(c->slice_byte + n_children, c->slice_byte + s.first, s.n);
+            memmove(c->slice_mass + n_children, c->slice_mass + s.first,
+                    s.n * sizeof *c->slice_mass);
+            s.first = (uint32_t)n_children;
+            n_children += s.n;
+            c->slices[n_slices++] = s;
+        }
+    }
+    c->n_slices = n_slices;
+    c->n_children = n_children;
+}
+
+void slice_compact(struct cover *c) {
+    size_t used = 0, n = 0;
+    for (size_t i = 0; i < c->n_nodes; i++) {
+        used += c->nodes[i]->n_slices;
+    }
+    if (used == 0) {
+        c->n_slices = c->n_children = 0;
+    }
+    if (used * 2 >= c->n_slices) {
+        return;
+    }
+    struct cover_node **nodes = alloc_array(c->n_nodes, sizeof(struct cover_node *));
+    if (nodes == NULL) {
+        return; /* then another time */
+    }
+    for (size_t i = 0; i < c->n_nodes; i++) {
+        if (c->nodes[i]->n_slices > 0) {
+            nodes[n++] = c->nodes[i];
+        }
+    }
+    qsort(nodes, n, sizeof *nodes, by_slice);
+    close_up(c, nodes, n);
+    base_free(nodes);
 }

@@ -138,6 +138,34 @@ enum packllm_status fuse_rows_add(struct fuse_rows *r, const float *mass, const 
     return PACKLLM_OK;
 }
 
+static void *copy_of(const void *data, size_t n, size_t size) {
+    void *out = alloc_array(n, size);
+    if (out != NULL && n > 0) {
+        memcpy(out, data, n * size);
+    }
+    return out;
+}
+
+enum packllm_status fuse_rows_copy(struct fuse_rows *to, const struct fuse_rows *from,
+                                   struct packllm_error *err) {
+    size_t n = from->n, kept = n > 0 ? from->first[n] : 0;
+    struct fuse_rows r = {.n = n, .room = n, .vocabulary = from->vocabulary, .room_kept = kept};
+    r.first = copy_of(from->first, n > 0 ? n + 1 : 0, sizeof *r.first);
+    r.event = copy_of(from->event, kept, sizeof *r.event);
+    r.logp = copy_of(from->logp, kept, sizeof *r.logp);
+    r.rest = copy_of(from->rest, n, sizeof *r.rest);
+    r.least = copy_of(from->least, n, sizeof *r.least);
+    r.observed = copy_of(from->observed, n, sizeof *r.observed);
+    r.actual = copy_of(from->actual, n, sizeof *r.actual);
+    if (r.first == NULL || r.event == NULL || r.logp == NULL || r.rest == NULL || r.least == NULL ||
+        r.observed == NULL || r.actual == NULL) {
+        fuse_rows_done(&r);
+        return fail_memory(err, kept * 8);
+    }
+    *to = r;
+    return PACKLLM_OK;
+}
+
 void fuse_rows_cut(struct fuse_rows *r, size_t n) {
     r->n = n < r->n ? n : r->n;
 }

@@ -39,6 +39,9 @@ enum packllm_status fuse_rows_add(struct fuse_rows *rows, const float *mass, con
 /* Rows that were added in another order: row t becomes what was row at[t], each once. */
 enum packllm_status fuse_rows_order(struct fuse_rows *rows, const size_t *at,
                                     struct packllm_error *err);
+/* *to, empty, becomes the same rows. */
+enum packllm_status fuse_rows_copy(struct fuse_rows *to, const struct fuse_rows *from,
+                                   struct packllm_error *err);
 /* Keeps the first n. */
 void fuse_rows_cut(struct fuse_rows *rows, size_t n);
 void fuse_rows_done(struct fuse_rows *rows);

@@ -422,6 +422,23 @@ static enum packllm_status view_fork(struct member_context *base, int32_t dst, i
     return status;
 }
 
+enum packllm_status member_shared_copy(struct member_context *to, int32_t dst,
+                                       const struct member_context *from, int32_t src, uint32_t n,
+                                       struct packllm_error *err) {
+    if (to->member != from->member || to == from || to->member->ops->eval != view_eval) {
+        return fail(err, PACKLLM_E_UNSUPPORTED, to->member->index,
+                    "member '%s': these timelines share no context", to->member->name);
+    }
+    const struct view *into = (const struct view *)to, *of = (const struct view *)from;
+    struct shared *m = shared_of(into);
+    assert(dst >= 0 && (uint32_t)dst < m->base.n_seq && src >= 0 && (uint32_t)src < m->base.n_seq);
+    lock_idle(m->gate);
+    enum packllm_status status =
+        member_fork(m->context, dst + (int32_t)into->first, src + (int32_t)of->first, n, err);
+    (void)pthread_mutex_unlock(&m->gate->lock);
+    return status;
+}
+
 static enum packllm_status view_truncate(struct member_context *base, int32_t seq, uint32_t n,
                                          struct packllm_error *err) {
     const struct view *view = (const struct view *)base;

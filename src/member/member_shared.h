@@ -31,4 +31,11 @@ void member_gate_expect(struct member_gate *gate, unsigned *ticket, bool expecte
 enum packllm_status member_shared_open(struct member **out, struct member *real, uint32_t n,
                                        struct member_gate *gate, struct packllm_error *err);
 
+/* Sequence dst of one timeline becomes the first n tokens of sequence src of another one, of the same
+ * shared member: its cells are then both's. E_UNSUPPORTED: they share no context. Threads: both timelines
+ * must be the caller's. */
+enum packllm_status member_shared_copy(struct member_context *to, int32_t dst,
+                                       const struct member_context *from, int32_t src, uint32_t n,
+                                       struct packllm_error *err);
+
 #endif

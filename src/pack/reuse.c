@@ -2,6 +2,8 @@
  * answer one request after the other, many of which begin alike. */
 #include "pack/pack.h" /* first: it asks for the experimental tier */
 
+#include "base/status.h"
+
 /* The same members in the same order: what was read of a conversation is theirs. */
 static bool same_members(const struct packllm_session *a, const struct packllm_session *b) {
     bool same = a->pack->n == b->pack->n;
@@ -22,6 +24,37 @@ static void take_covers(struct packllm_session *s, struct packllm_session *old) 
             }
         }
     }
+}
+
+enum packllm_status packllm_session_copy(struct packllm_session *s, struct packllm_session *from,
+                                         struct packllm_error *err) {
+    enum packllm_status status = PACKLLM_E_UNSUPPORTED;
+    for (size_t i = 0; i < s->pack->n; i++) {
+        for (size_t k = 0; k < from->pack->n; k++) {
+            struct cover *cover = NULL;
+            if (s->pack->members[i] != from->pack->members[k] || from->covers[k] == NULL ||
+                s->pack->n_contexts < s->pack->n) {
+                continue;
+            }
+            score_tokens_done(&s->told[i]);
+            status = pack_cover_as_it_is(s, i, &cover, err);
+            if (status >= 0) {
+                status = cover_copy(cover, from->covers[k], err);
+            }
+            if (status >= 0) {
+                status = score_tokens_copy(&s->told[i], &from->told[k], err);
+            }
+            if (status < 0) {
+                if (cover != NULL) {
+                    cover_forget(cover);
+                }
+                return status;
+            }
+        }
+    }
+    return status < 0
+               ? fail(err, status, PACKLLM_NO_MEMBER, "nothing of that session can be copied")
+               : PACKLLM_OK;
 }
 
 enum packllm_status packllm_session_open_from(struct packllm_session **out_session,

@@ -1,5 +1,4 @@
-/* score_text.c - scoring known text with the pack: in one go, or by the walk that generates; and the
- * plain decoding of one member that speeds are compared with. */
+/* score_text.c - scoring known text with the pack: in one go, or by the walk that generates. */
 #include "pack/tally.h" /* first: it asks for the experimental tier */
 
 #include <math.h>
@@ -186,65 +185,5 @@ enum packllm_status packllm_session_score(struct packllm_session *s, const char 
     member_gate_enter(s->pack->gate);
     enum packllm_status status = score_text(s, text, size, params, out_score, err);
     member_gate_leave(s->pack->gate);
-    return status;
-}
-
-/* A row is wanted, as whoever samples wants it, and not looked at. */
-static enum packllm_status ignore_row(void *ctx, size_t item, const float *logits,
-                                      struct packllm_error *err) {
-    (void)ctx;
-    (void)item;
-    (void)logits;
-    (void)err;
-    return PACKLLM_OK;
-}
-
-enum packllm_status packllm_bench_plain(struct packllm_pack *pack, size_t member, const char *text,
-                                        size_t size, size_t context_bytes, double *out_seconds,
-                                        uint64_t *out_tokens, struct packllm_error *err) {
-    if (member >= pack->n || size == 0 || context_bytes >= size) {
-        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "no such member, or no text to decode");
-    }
-    struct member *m = pack->members[member];
-    struct member_context *kv = NULL;
-    size_t room = size + 16, n = 0, first = 0, count = 0;
-    int32_t *tokens = alloc_array(room, sizeof *tokens);
-    struct member_item *items = alloc_array(room + 1, sizeof *items);
-    enum packllm_status status = PACKLLM_OK;
-    if (tokens == NULL || items == NULL) {
-        status = fail_memory(err, room * sizeof *items);
-    }
-    if (status >= 0) {
-        status = member_tokenize(m, text, size, tokens, room, &n, err);
-    }
-    if (status >= 0) {
-        status = member_context_open(m, &kv, err);
-    }
-    if (status >= 0) {
-        size_t at = 0;
-        if (m->start >= 0) {
-            items[count++] = (struct member_item){.token = m->start};
-        }
-        for (; first < n && at < context_bytes; first++) {
-            at += vocab_size(&m->table, tokens[first]);
-            items[count++] = (struct member_item){.token = tokens[first]};
-        }
-        if (count > 0) {
-            items[count - 1].want_row = true;
-            status = member_eval(kv, items, count, ignore_row, NULL, err);
-        }
-    }
-    double start = base_clock();
-    for (size_t i = first; i < n && status >= 0; i++) {
-        struct member_item one = {.token = tokens[i], .want_row = true};
-        status = member_eval(kv, &one, 1, ignore_row, NULL, err);
-    }
-    if (status >= 0) {
-        *out_seconds = base_clock() - start;
-        *out_tokens = n - first;
-    }
-    member_context_close(kv);
-    base_free(tokens);
-    base_free(items);
     return status;
 }

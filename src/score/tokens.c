@@ -1,6 +1,8 @@
 /* tokens.c - token space, see tokens.h. */
 #include "score/tokens.h"
 
+#include <string.h>
+
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/status.h"
@@ -9,6 +11,25 @@ void score_tokens_done(struct score_tokens *t) {
     fuse_rows_done(&t->rows);
     base_free(t->end);
     *t = (struct score_tokens){0};
+}
+
+enum packllm_status score_tokens_copy(struct score_tokens *to, const struct score_tokens *from,
+                                      struct packllm_error *err) {
+    struct score_tokens copy = {.last_low = from->last_low, .last_high = from->last_high};
+    size_t n = from->rows.n;
+    copy.end = alloc_array(n, sizeof *copy.end);
+    enum packllm_status status = copy.end != NULL ? fuse_rows_copy(&copy.rows, &from->rows, err)
+                                                  : fail_memory(err, n * sizeof *copy.end);
+    if (status < 0) {
+        score_tokens_done(&copy);
+        return status;
+    }
+    if (n > 0) {
+        memcpy(copy.end, from->end, n * sizeof *copy.end);
+    }
+    copy.room = n;
+    *to = copy;
+    return PACKLLM_OK;
 }
 
 struct reader {

@@ -13,6 +13,9 @@ struct score_tokens {
     size_t room;
 };
 void score_tokens_done(struct score_tokens *t);
+/* *to, empty, becomes the same rows. */
+enum packllm_status score_tokens_copy(struct score_tokens *to, const struct score_tokens *from,
+                                      struct packllm_error *err);
 
 /* Reads text with the cover; figures of canonical are of the tokens that begin at byte `context` or
  * behind it. reading gets what a reading in bytes has beside its block: its logq

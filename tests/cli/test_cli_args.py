@@ -121,6 +121,8 @@ class Wrong(Program):
         self.bad(2, "score", "-p", "abcdef", "--next", says="--json")
         self.bad(2, "score", "-p", "abcdef", "--windows", "3", says="--window W")
         self.bad(2, "bench", "--n-depth", "5,,6", says="--n-depth")
+        for value in ("", "0", "16", "1,", "8;9", "-1", "1e1"):
+            self.bad(2, "bench", "--parallel", value, says=["--parallel", "1 to 15"])
 
     def test_later_options_say_so(self):
         for option in ("-hf", "--hf-repo", "--rpc", "--draft"):

@@ -334,6 +334,28 @@ class Bench(Program):
         self.assertIsInstance(rows[-1]["overhead"], NUMBER)
         self.assertTrue(0 <= rows[-1]["glue"] <= 1)
 
+    def test_texts_at_a_time(self):
+        text = self.good("bench", "--json", "--repeat", "1", "--n-gen", "8", "--n-prompt", "64", "--n-depth", "90",
+                         "--parallel", "3,13,3", "--space", "bytes", "-t", "1", *PAIR)
+        rows = [json.loads(line) for line in text.splitlines()]
+        one, many = rows[3:6], {k: rows[6 + 4 * i:10 + 4 * i] for i, k in enumerate((1, 3, 13))}
+        self.assertEqual(len(rows), 18)
+        for n, got in many.items():
+            self.assertEqual([r["what"] for r in got], ["member", "member", "members", "pack"])
+            self.assertEqual({(r["test"], r["parallel"]) for r in got}, {("tg8x%d" % n, n)})
+            self.assertEqual(len({r["bytes"] for r in got}), 1)  # the same texts
+            for row, alone in zip(got, many[1]):
+                self.assertAlmostEqual(row["ratio"], row["bytes_per_s"] / alone["bytes_per_s"], places=6)
+                self.assertGreater(row["ratio"], 0)
+            self.assertAlmostEqual(got[2]["seconds"], got[0]["seconds"] + got[1]["seconds"], places=6)
+            self.assertAlmostEqual(got[3]["overhead"], got[3]["seconds"] / got[2]["seconds"] - 1, places=6)
+            self.assertAlmostEqual(got[3]["tokens_per_s"] * got[3]["seconds"], 8 * n, places=3)
+        self.assertEqual(one[2]["bytes"], many[1][3]["bytes"])  # the same text behind the same prompt
+        self.assertGreater(many[3][3]["bytes"], 2 * many[1][3]["bytes"] / 3)
+        self.assertNotIn("ratio", one[2])
+        people = self.good("bench", "--repeat", "1", "--n-gen", "2", "--n-prompt", "16", "--n-depth", "50", "--parallel", "2", "-t", "1", *PAIR)
+        self.assertRegex(people, r"(?m)^pack +tg2x2 +50 .* %  +-?[0-9.]+ %  +[0-9.]+$")
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -259,12 +259,56 @@ static void test_a_view_that_is_gone(void **state) {
     world_close(&w);
 }
 
+/* Texts that a member decodes side by side are the tokens of each, in as many batches as the longest has
+ * tokens; and the limits. */
+static void test_plain_side_by_side(void **state) {
+    (void)state;
+    struct world w;
+    static const struct packllm_plain texts[] = {
+        {"abababab", 8, 3}, {"ba", 2, 1}, {"aaaa bbbb", 9, 2}, {"b", 1, 0}};
+    world_open(&w, 3, 4);
+    for (size_t m = 0; m < MEMBERS; m++) {
+        uint64_t sum = 0, together = 0, most = 0;
+        double seconds = -1;
+        uint64_t alone = fake_calls(w.fakes[m]);
+        for (size_t k = 0; k < 4; k++) {
+            uint64_t one = 0;
+            assert_int_equal(packllm_bench_plain(w.pack, m, texts[k].text, texts[k].size,
+                                                 texts[k].context_bytes, &seconds, &one, &err),
+                             PACKLLM_OK);
+            sum += one;
+            most = one > most ? one : most;
+        }
+        assert_true(sum > most);
+        alone = fake_calls(w.fakes[m]) - alone;
+        uint64_t before = fake_calls(w.fakes[m]);
+        assert_int_equal(packllm_bench_plain_many(w.pack, m, texts, 4, &seconds, &together, &err),
+                         PACKLLM_OK);
+        assert_true(seconds >= 0);
+        assert_int_equal(together, sum);
+        assert_int_equal(fake_calls(w.fakes[m]) - before, alone);
+    }
+    struct packllm_plain wrong = {"ab", 2, 2};
+    double seconds = 0;
+    uint64_t tokens = 0;
+    assert_int_equal(packllm_bench_plain_many(w.pack, 0, texts, 0, &seconds, &tokens, &err),
+                     PACKLLM_E_ARG);
+    assert_int_equal(packllm_bench_plain_many(w.pack, 0, texts, 13, &seconds, &tokens, &err),
+                     PACKLLM_E_ARG);
+    assert_int_equal(packllm_bench_plain_many(w.pack, MEMBERS, texts, 1, &seconds, &tokens, &err),
+                     PACKLLM_E_ARG);
+    assert_int_equal(packllm_bench_plain_many(w.pack, 0, &wrong, 1, &seconds, &tokens, &err),
+                     PACKLLM_E_ARG);
+    world_close(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_step_many),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_a_view_that_is_gone),
+        cmocka_unit_test(test_plain_side_by_side),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

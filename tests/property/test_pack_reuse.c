@@ -1,8 +1,10 @@
 /* test_pack_reuse.c - sessions that take over what another one evaluated. Goals: whatever the old one
  * did (a prompt, steps, a chat, a text given token by token, a cancel), the new one gives the bits that
  * a session opened anew gives, with its own parameters, also in a view of the pack; what is shared is
- * not evaluated again; on an error the old one is as it was. */
+ * not evaluated again; on an error the old one is as it was. The same of a copy, after which the old one
+ * goes on. */
 #define PACKLLM_EXPERIMENTAL
+#include <malloc.h>
 #include <string.h>
 
 #include "base/rng.h"
@@ -205,6 +207,150 @@ static void test_shared_text_costs_nothing(void **state) {
     }
 }
 
+/* A copy gives what a new session gives, whatever stood in the session before, and the one it was taken
+ * from goes on as if nothing had been. */
+static void test_a_copy_as_a_new_one(void **state) {
+    (void)state;
+    uint64_t copied = 0;
+    for (uint64_t seed = 1; seed <= CASES; seed++) {
+        struct world w, other;
+        struct ask first, a;
+        uint64_t rng = seed + 1000;
+        char common[4 * TEXT + 1];
+        struct packllm_session *from = NULL, *to = NULL, *fresh = NULL;
+        struct packllm_piece piece, want_piece;
+        struct result want, got, one, two;
+        world_open(&w, seed, 2);
+        world_open(&other, seed, 1);
+        common[fake_text(&rng, common, TEXT, true)] = '\0';
+        ask_make(&first, &rng, common);
+        ask_make(&a, &rng, common);
+        first.cancelled = false;
+        assert_int_equal(
+            packllm_session_open(&from, first.view ? w.view : w.pack, &first.params, &err), 0);
+        run(from, &first, &one);
+        assert_int_equal(packllm_session_open(&to, a.view ? w.view : w.pack, &a.params, &err), 0);
+        if (seed % 3 == 0) { /* something else stood there */
+            (void)packllm_session_prompt(to, "abcab", 5, &err);
+        }
+        enum packllm_status status = packllm_session_copy(to, from, &err);
+        CHECK_CASE(seed, status == PACKLLM_OK || status == PACKLLM_E_UNSUPPORTED, "%s",
+                   err.message);
+        copied += status == PACKLLM_OK;
+        run(to, &a, &got);
+        assert_int_equal(
+            packllm_session_open(&fresh, a.view ? other.view : other.pack, &a.params, &err), 0);
+        run(fresh, &a, &want);
+        packllm_session_close(fresh);
+        CHECK_CASE(seed, memcmp(&want, &got, sizeof got) == 0,
+                   "not what a new one gives: %d %d, %s, %s", want.last, got.last, want.text,
+                   got.text);
+        assert_int_equal(
+            packllm_session_open(&fresh, first.view ? other.view : other.pack, &first.params, &err),
+            0);
+        run(fresh, &first, &two);
+        CHECK_CASE(seed, memcmp(&one, &two, sizeof one) == 0, "the first is not what it was");
+        for (int step = 0; step < 3 && one.last == PACKLLM_PIECE; step++) {
+            enum packllm_status want_step = packllm_session_step(fresh, &want_piece, &err);
+            CHECK_CASE(seed, packllm_session_step(from, &piece, &err) == want_step,
+                       "another status");
+            CHECK_CASE(seed,
+                       want_step < 0 ||
+                           (piece.size == want_piece.size && piece.logprob == want_piece.logprob &&
+                            memcmp(piece.text, want_piece.text, piece.size) == 0),
+                       "the first goes on in another way");
+        }
+        packllm_session_close(fresh);
+        packllm_session_close(from);
+        packllm_session_close(to);
+        world_close(&other);
+        world_close(&w);
+    }
+    assert_true(copied > CASES / 2);
+}
+
+static void test_a_copy_costs_its_new_part(void **state) {
+    (void)state;
+    static const char text[] = "abcabc bca cab abc, abcabc bca cab abc. abcabc bca cab abc";
+    struct packllm_session_params p = packllm_session_params_default();
+    for (int mode = 0; mode < 3; mode++) { /* bytes, chat, tokens */
+        p.space = mode == 2 ? PACKLLM_SPACE_TOKENS : PACKLLM_SPACE_BYTES;
+        struct world w;
+        struct packllm_session *s[2] = {NULL, NULL};
+        struct packllm_piece piece;
+        uint64_t cost[2];
+        world_open(&w, mode == 2 ? 3 : 1, 2); /* 3: members share a vocabulary */
+        for (size_t k = 0; k < 2; k++) {
+            uint64_t before = calls(&w);
+            const struct packllm_message messages[] = {{"system", text},
+                                                       {"user", k == 0 ? "ab" : "ca"}};
+            assert_int_equal(packllm_session_open(&s[k], w.pack, &p, &err), PACKLLM_OK);
+            if (k > 0) {
+                assert_int_equal(packllm_session_copy(s[k], s[0], &err), PACKLLM_OK);
+                assert_int_equal(calls(&w), before);
+            }
+            assert_true((mode == 1
+                             ? packllm_session_chat(s[k], messages, 2, &err)
+                             : packllm_session_prompt(s[k], text, sizeof text - 1, &err)) >= 0);
+            cost[k] = calls(&w) - before;
+            assert_true(packllm_session_step(s[0], &piece, &err) >= 0);
+        }
+        assert_true(cost[0] > 40);
+        assert_true(cost[1] * 2 < cost[0]);
+        packllm_session_close(s[0]);
+        assert_true(packllm_session_step(s[1], &piece, &err) >= 0);
+        packllm_session_close(s[1]);
+        world_close(&w);
+    }
+}
+
+/* What requests leave behind is taken away: texts that begin alike, one after the other, for ever. */
+static void test_memory_is_level(void **state) {
+    (void)state;
+    struct world w;
+    struct packllm_session *s = NULL;
+    struct packllm_piece piece;
+    size_t early = 0, late = 0;
+    world_open(&w, 1, 2);
+    for (int k = 0; k < 240; k++) {
+        char text[160];
+        int size =
+            snprintf(text, sizeof text, "abcabc bca cab abc, abcabc bca cab %d abc bca cab", k % 7);
+        assert_int_equal(packllm_session_open_from(&s, w.pack, NULL, s, &err), PACKLLM_OK);
+        assert_true(packllm_session_prompt(s, text, (size_t)size, &err) >= 0);
+        for (int step = 0; step < 3; step++) {
+            assert_true(packllm_session_step(s, &piece, &err) >= 0);
+        }
+        struct mallinfo2 info = mallinfo2(); /* zeros under a sanitizer's own allocator */
+        size_t used = info.uordblks + info.hblkhd;
+        early = k < 80 && used > early ? used : early;
+        late = k >= 160 && used > late ? used : late;
+    }
+    assert_true(late <= early);
+    packllm_session_close(s);
+    world_close(&w);
+}
+
+static void test_what_cannot_be_copied(void **state) {
+    (void)state;
+    for (uint32_t n = 1; n <= 2; n++) {
+        struct world w;
+        struct packllm_session *a = NULL, *b = NULL;
+        world_open(&w, 1, n);
+        assert_int_equal(packllm_session_open(&a, w.pack, NULL, &err), PACKLLM_OK);
+        assert_int_equal(packllm_session_open(&b, w.pack, NULL, &err), PACKLLM_OK);
+        assert_int_equal(packllm_session_copy(b, a, &err), PACKLLM_E_UNSUPPORTED);
+        if (n == 1) { /* timelines of their own */
+            assert_int_equal(packllm_session_prompt(a, "abc", 3, &err), PACKLLM_OK);
+            assert_int_equal(packllm_session_copy(b, a, &err), PACKLLM_E_UNSUPPORTED);
+        }
+        assert_int_equal(packllm_session_prompt(b, "abc", 3, &err), PACKLLM_OK);
+        packllm_session_close(a);
+        packllm_session_close(b);
+        world_close(&w);
+    }
+}
+
 static void test_an_error_leaves_the_old_one(void **state) {
     (void)state;
     struct world w;
@@ -227,6 +373,10 @@ int main(void) {
         cmocka_unit_test(test_as_a_new_one),
         cmocka_unit_test(test_shared_text_costs_nothing),
         cmocka_unit_test(test_an_error_leaves_the_old_one),
+        cmocka_unit_test(test_a_copy_as_a_new_one),
+        cmocka_unit_test(test_a_copy_costs_its_new_part),
+        cmocka_unit_test(test_memory_is_level),
+        cmocka_unit_test(test_what_cannot_be_copied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

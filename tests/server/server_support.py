@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -80,7 +81,10 @@ class Running:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(30)
+            code = self.process.wait(30)
+            if code != 0:  # a sanitizer's report is in it
+                sys.stderr.write("the server left with %d:\n%s\n" % (code, self.log()[-20000:]))
+            return code
         finally:
             if self.process.poll() is None:
                 self.process.kill()

@@ -56,7 +56,9 @@ class Bodies(Served):
         self.refused(404, {"model": "../stories260K.gguf", "prompt": "a"})
 
     def test_routes(self):
-        self.refused(404, None, path="/nix")
+        for path in ("/nix", "/%00", "/metrics%00", "/v1/models%00x", "/v1/models/", "//", "/v1/models%2f"):
+            self.refused(404, None, path=path)
+        self.assertEqual(self.server.ask("/health?a=%00")[0], 200)
         self.refused(405, None, "POST", path="/v1/completions")
         self.refused(501, {}, path="/v1/embeddings")
 

@@ -5,24 +5,24 @@ import threading
 import time
 import unittest
 
-from server_support import ONCE, Served, without_models
+from server_support import ONCE, STORIES, XS, Served, without_models
 
 PROMPTS = ["Once upon a time", ONCE, "The cat sat on the mat and", "I dream of a forest. In the", "Tom and Sue went to the park",
            ONCE + " One day, she", "It was raining", "My mother said that we"]
 
 
-@without_models
-class Many(Served):
+class Asking(Served):
     args = ("--parallel", "4", "--space", "bytes")
 
     def complete(self, prompt, **body):
         return self.server.json("/v1/completions", dict({"prompt": prompt, "max_tokens": 16, "temperature": 0, "logprobs": 2}, **body))
 
-    def together(self, asks):
+    def together(self, asks, path="completions"):
         got = [None] * len(asks)
 
         def run(k):
-            got[k] = self.complete(**asks[k])
+            body = {"max_tokens": 16, "temperature": 0, **({"logprobs": 2} if path == "completions" else {}), **asks[k]}
+            got[k] = self.server.json("/v1/" + path, body)
         threads = [threading.Thread(target=run, args=(k,)) for k in range(len(asks))]
         for thread in threads:
             thread.start()
@@ -45,6 +45,9 @@ class Many(Served):
             self.assertAlmostEqual(x["weight"], y["weight"], delta=1e-3)
             self.assertAlmostEqual(x["bits_per_byte"], y["bits_per_byte"], delta=1e-3)
 
+
+@without_models
+class Many(Asking):
     def leave(self):
         data = json.dumps({"prompt": ONCE * 2, "max_tokens": 90, "n": 4, "temperature": 1, "ignore_eos": True}).encode()
         with self.server.socket() as s:
@@ -109,6 +112,46 @@ class Many(Served):
             self.skipTest("the long request was written too fast")
         self.assertLess(self.server.metric("completion_tokens_total") - before, 121)
         long.join()
+
+
+@without_models
+class Beginnings(Asking):
+    """Members whose contexts have room for more than a sentence."""
+    models = (STORIES, XS)
+
+    def test_a_new_beginning_is_read_once(self):
+        """The same long beginning from several clients at once: one reads it, the others take it over."""
+        for k, (path, model) in enumerate((("completions", "pack"), ("chat/completions", "pack"), ("completions", "stories260K"))):
+            system = "Rule %d of the house. " % k + ONCE * 3
+            asks = [{"prompt": system + tail, "model": model, "max_tokens": 6} for tail in (" One", " The cat", " But", " Then Tom")]
+            if path != "completions":
+                asks = [{"messages": [{"role": "system", "content": system}, {"role": "user", "content": "Hi" + ask["prompt"][-4:]}],
+                         "model": model, "max_tokens": 4} for ask in asks]
+            before = self.server.metric("prompts_shared_total")
+            got = self.together(asks, path)
+            self.assertGreaterEqual(self.server.metric("prompts_shared_total") - before, 2, path)
+            for prompt in PROMPTS[:4]:  # other texts take the slots
+                self.complete(prompt, max_tokens=1)
+            for ask, one in zip(asks, got):
+                two = self.together([ask], path)[0]
+                if path == "completions":
+                    self.same(two, one)
+                for x, y in zip(one["packllm"]["members"], two["packllm"]["members"]):
+                    self.assertAlmostEqual(x["weight"], y["weight"], delta=1e-3)
+                    self.assertAlmostEqual(x["bits_per_byte"], y["bits_per_byte"], delta=1e-3)
+
+    def test_the_first_of_several_leaves(self):
+        """Who waits for one that goes away reads it himself."""
+        system = "Another rule. " + ONCE * 3
+        data = json.dumps({"prompt": system, "max_tokens": 20}).encode()
+        s = self.server.socket()
+        s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
+        time.sleep(0.02)
+        leaver = threading.Timer(0.05, s.close)
+        leaver.start()
+        got = self.together([{"prompt": system + tail, "max_tokens": 4} for tail in (" One", " Two", " Three")])
+        leaver.join()
+        self.assertTrue(all(g["choices"][0]["text"] for g in got))
 
 
 if __name__ == "__main__":
