@@ -11,6 +11,10 @@
 
 enum { CONTEXT_MOST = 800 }; /* bytes of context unless told otherwise */
 
+/* Unless told otherwise. Ends of known text are evaluated many at once, so more of them are worth it than
+ * when text is written (docs/math.md, "Covers"). */
+#define EPSILON 0.0005
+
 struct window {
     size_t start, size, context;          /* bytes; context counts from start */
     struct packllm_score score;           /* its members point to `members` */
@@ -360,6 +364,10 @@ int cmd_score(struct cli *cli) {
     int code = check(cli);
     if (code != EXIT_FINE) {
         return code;
+    }
+    struct args_value *epsilon = &cli->args.values[OPT_EPSILON];
+    if (epsilon->source == ARGS_DEFAULT && !opt_set(&cli->args, OPT_THROUGH_GENERATION)) {
+        epsilon->d = EPSILON;
     }
     buf_init(&text, PROMPT_CEILING);
     code = work_begin(&work, cli, &text, &going);

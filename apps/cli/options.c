@@ -166,7 +166,8 @@ static struct args_option options[N_OPTIONS] = {
          .maximum = 0.5,
          .group = FUSION,
          .commands = WORK | ASK,
-         .help = "share of the probability from which the end of a token is evaluated (advanced)"},
+         .help = "share of the probability from which the end of a token is evaluated; of score "
+                 "in one go 0.0005 unless given (advanced)"},
     [OPT_COVERS] = {.name = "covers",
                     .argument = "WHICH",
                     .type = ARGS_CHOICE,
