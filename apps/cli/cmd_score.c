@@ -366,7 +366,7 @@ int cmd_score(struct cli *cli) {
         return code;
     }
     struct args_value *epsilon = &cli->args.values[OPT_EPSILON];
-    if (epsilon->source == ARGS_DEFAULT && !opt_set(&cli->args, OPT_THROUGH_GENERATION)) {
+    if (epsilon->source == ARGS_DEFAULT) {
         epsilon->d = EPSILON;
     }
     buf_init(&text, PROMPT_CEILING);

@@ -167,7 +167,7 @@ static struct args_option options[N_OPTIONS] = {
          .group = FUSION,
          .commands = WORK | ASK,
          .help = "share of the probability from which the end of a token is evaluated; of score "
-                 "in one go 0.0005 unless given (advanced)"},
+                 "0.0005 unless given (advanced)"},
     [OPT_COVERS] = {.name = "covers",
                     .argument = "WHICH",
                     .type = ARGS_CHOICE,

@@ -26,10 +26,11 @@ enum packllm_status begun_look(struct packllm_session *s, struct packllm_error *
     enum packllm_status status = PACKLLM_OK;
     double share = 1.0;
     s->inside = false;
-    /* A chat's reply stands behind words of a template, which are whole; a grammar says itself what
-     * may be written, in tokens; so do the tokens of a reference. */
-    if (s->params.choose != PACKLLM_CHOOSE_TOKENS || s->known || s->chat != NULL ||
-        s->constraint != NULL || s->mapped.on) {
+    /* A pack of one is its member, token for token. A chat's reply stands behind words of a template,
+     * which are whole; a grammar says itself what may be written, in tokens; so do the tokens of a
+     * reference. */
+    if (s->pack->n == 1 || s->params.choose != PACKLLM_CHOOSE_TOKENS || s->known ||
+        s->chat != NULL || s->constraint != NULL || s->mapped.on) {
         return PACKLLM_OK;
     }
     if (!s->in_tokens) {

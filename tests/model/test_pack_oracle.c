@@ -111,16 +111,21 @@ static const struct {
 
 static void go_on(const char *path) {
     struct packllm_pack *pack = NULL;
-    struct packllm_member_spec spec = packllm_member_spec_default();
+    struct packllm_member_spec specs[] = {packllm_member_spec_default(),
+                                          packllm_member_spec_default()};
+    static const double alone[] = {1.0, 0.0}; /* a pack of one goes on as its member does */
     struct packllm_params params = packllm_params_default();
     struct packllm_session_params p = packllm_session_params_default();
     params.n_threads = 1;
     params.n_ctx = 128;
     p.sampling.temp = 0.0;
     p.max_tokens = 6;
-    spec.path = path;
-    spec.name = "member";
-    assert_int_equal(packllm_pack_open(&pack, &spec, 1, &params, &err), PACKLLM_OK);
+    p.weigher = PACKLLM_WEIGH_FIXED;
+    p.fixed = alone;
+    specs[0].path = specs[1].path = path;
+    specs[0].name = "member";
+    specs[1].name = "other";
+    assert_int_equal(packllm_pack_open(&pack, specs, 2, &params, &err), PACKLLM_OK);
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         struct packllm_session *session = NULL;
         struct packllm_piece piece;

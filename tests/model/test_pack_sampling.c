@@ -18,10 +18,9 @@ enum { SETTINGS = 320, STEPS = 10, CONTEXT = 256, VOCABULARY = 1024, PIECE = 32,
 
 static struct packllm_error err;
 
-/* Each more likely than not ends with a token: else the first choice is another (test_pack_begun.c). */
 static const char *const texts[] = {
     "Once upon a time, there was a little girl named Lily. She liked to play", "The dog said \"I",
-    "One day, one day, one day,", "caf\xc3\xa9 caf"};
+    "One day, one day, one day, a big", "caf\xc3\xa9 caf"};
 
 struct table {
     int32_t n, end;

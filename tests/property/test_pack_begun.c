@@ -192,6 +192,9 @@ static const struct event *find(const struct truth *t, const struct packllm_own_
     return NULL;
 }
 
+/* The display member has all the weight: a pack of one goes on as its member does. */
+static double alone[] = {1.0, 0.0};
+
 static void test_is_brute_force(void **state) {
     static struct truth t; /* large */
     size_t inside = 0, between = 0, missed = 0, compared = 0;
@@ -200,14 +203,15 @@ static void test_is_brute_force(void **state) {
     for (uint64_t seed = check_first_seed(); seed < check_first_seed() + CASES; seed++) {
         struct fake *fake = open_fake(seed, 6.0);
         struct packllm_own_member own = fake_member(fake, "one");
+        struct packllm_own_member two[] = {own, fake_member(fake, "other")};
         struct packllm_pack *pack = NULL;
         const struct packllm_top *top = NULL;
         struct packllm_piece piece;
         char prompt[TEXT + 8];
         uint64_t rng = seed;
         size_t size = prompt_text(&rng, prompt), n_top = 0;
-        assert_int_equal(packllm_pack_open_own(&pack, &own, 1, NULL, &err), PACKLLM_OK);
-        struct packllm_session *session = open_session(pack, NULL);
+        assert_int_equal(packllm_pack_open_own(&pack, two, 2, NULL, &err), PACKLLM_OK);
+        struct packllm_session *session = open_session(pack, alone);
         brute_force(fake, &own, prompt, size, &t);
         assert_int_equal(packllm_session_prompt(session, prompt, size, &err), PACKLLM_OK);
         assert_true(packllm_session_step(session, &piece, &err) >= 0);
@@ -264,12 +268,12 @@ static void test_is_brute_force(void **state) {
 /* What is written is the rest of the token, and the member goes on behind what its tokenizer makes of
  * all the text, as if it had been given these tokens. */
 static void test_goes_on_from_it(void **state) {
-    static const double one = 1.0;
     size_t begun = 0;
     (void)state;
     for (uint64_t seed = check_first_seed(); seed < check_first_seed() + CASES; seed++) {
         struct fake *fake = open_fake(seed, 6.0);
         struct packllm_own_member own = fake_member(fake, "one");
+        struct packllm_own_member two[] = {own, fake_member(fake, "other")};
         struct packllm_pack *pack = NULL;
         struct packllm_piece piece, next, forced;
         struct packllm_stats stats;
@@ -277,8 +281,8 @@ static void test_goes_on_from_it(void **state) {
         int32_t tokens[ROOM];
         uint64_t rng = seed;
         size_t size = prompt_text(&rng, text);
-        assert_int_equal(packllm_pack_open_own(&pack, &own, 1, NULL, &err), PACKLLM_OK);
-        struct packllm_session *session = open_session(pack, NULL), *other;
+        assert_int_equal(packllm_pack_open_own(&pack, two, 2, NULL, &err), PACKLLM_OK);
+        struct packllm_session *session = open_session(pack, alone), *other;
         assert_int_equal(packllm_session_prompt(session, text, size, &err), PACKLLM_OK);
         enum packllm_status status = packllm_session_step(session, &piece, &err);
         const struct packllm_own_token *token =
@@ -302,8 +306,8 @@ static void test_goes_on_from_it(void **state) {
                        (unsigned long long)(fake_calls(fake) - calls));
             assert_int_equal(packllm_session_stats(session, &stats, &err), PACKLLM_OK);
             assert_int_equal(stats.resyncs, 0);
-            other = open_session(pack, NULL);
-            assert_int_equal(packllm_session_begin(other, &one, 1, &err), PACKLLM_OK);
+            other = open_session(pack, alone);
+            assert_int_equal(packllm_session_begin(other, alone, 2, &err), PACKLLM_OK);
             for (long k = 0; k < n; k++) {
                 assert_int_equal(packllm_session_force(other, tokens[k], &forced, &err),
                                  PACKLLM_OK);
@@ -441,9 +445,42 @@ static void test_shared_vocabulary(void **state) {
     assert_true(begun >= CASES / 10 && alike >= CASES * 9 / 10);
 }
 
+static void test_one_member_is_that_member(void **state) {
+    (void)state;
+    for (uint64_t seed = check_first_seed(); seed < check_first_seed() + 20; seed++) {
+        struct fake *fake = open_fake(seed, 6.0);
+        struct packllm_own_member own = fake_member(fake, "one");
+        struct packllm_pack *pack = NULL;
+        struct packllm_piece piece, forced;
+        char text[TEXT + 8];
+        int32_t tokens[ROOM];
+        uint64_t rng = seed;
+        static const double one = 1.0;
+        size_t size = prompt_text(&rng, text);
+        assert_int_equal(packllm_pack_open_own(&pack, &own, 1, NULL, &err), PACKLLM_OK);
+        struct packllm_session *session = open_session(pack, NULL);
+        struct packllm_session *other = open_session(pack, NULL);
+        assert_int_equal(packllm_session_prompt(session, text, size, &err), PACKLLM_OK);
+        assert_true(packllm_session_step(session, &piece, &err) >= 0);
+        long n = fake_tokenize(fake, text, size, tokens, ROOM);
+        assert_int_equal(packllm_session_begin(other, &one, 1, &err), PACKLLM_OK);
+        for (long k = 0; k < n; k++) {
+            assert_int_equal(packllm_session_force(other, tokens[k], &forced, &err), PACKLLM_OK);
+        }
+        assert_true(packllm_session_step(other, &forced, &err) >= 0);
+        CHECK_CASE(seed, piece.begun == 0 && piece.token == forced.token, "token %d, given %d",
+                   (int)piece.token, (int)forced.token);
+        packllm_session_close(session);
+        packllm_session_close(other);
+        packllm_pack_close(pack);
+        fake_close(fake);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shared_vocabulary), cmocka_unit_test(test_is_brute_force),
-        cmocka_unit_test(test_goes_on_from_it), cmocka_unit_test(test_is_corrected)};
+        cmocka_unit_test(test_one_member_is_that_member), cmocka_unit_test(test_goes_on_from_it),
+        cmocka_unit_test(test_is_corrected)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
