@@ -129,28 +129,63 @@ enum packllm_status cover_check_begun(struct cover *c, const struct cover_begun 
     return status;
 }
 
+/* One history from here on, alone in the member's memory: see cover_narrow. The text ends with it. */
+static enum packllm_status stand(struct cover *c, struct cover_node *node,
+                                 struct packllm_error *err) {
+    int32_t *path = alloc_array((size_t)node->n_tokens + 1, sizeof *path);
+    size_t size = c->size;
+    if (path == NULL) {
+        return fail_memory(err, node->n_tokens * sizeof *path);
+    }
+    lane_path(c, node, path);
+    lane_keep_best(c, path, node->n_tokens);
+    base_free(path);
+    c->size = node->at;
+    node->valid = NODE_VALID;
+    enum packllm_status status = node->row == NULL ? node_revive(c, node, err) : PACKLLM_OK;
+    if (status < 0) {
+        c->size = size;
+        return status;
+    }
+    front_start(c, &c->front, node);
+    node_sweep(c);
+    return PACKLLM_OK;
+}
+
 enum packllm_status cover_take_begun(struct cover *c, unsigned index, int32_t token,
                                      struct packllm_error *err) {
     struct cover_node *parent = c->front.open[index].node;
     size_t rest = 0;
     enum packllm_status status = write_rest(c, parent, token, &rest, err);
     struct cover_node *node = status >= 0 ? node_get(c, parent, token, c->size + rest, err) : NULL;
-    int32_t *path = node != NULL ? alloc_array((size_t)node->n_tokens + 1, sizeof *path) : NULL;
-    if (path == NULL) {
-        return status < 0 ? status : fail_memory(err, sizeof *node);
+    if (node == NULL) {
+        return status < 0 ? status : PACKLLM_E_MEMORY;
     }
-    /* One history from here on, alone in the member's memory: see cover_narrow. */
-    lane_path(c, node, path);
-    lane_keep_best(c, path, node->n_tokens);
-    base_free(path);
-    c->size += rest;
-    node->valid = NODE_VALID;
-    status = node->row == NULL ? node_revive(c, node, err) : PACKLLM_OK;
-    if (status < 0) {
-        c->size -= rest;
-        return status;
+    return stand(c, node, err);
+}
+
+enum packllm_status cover_take_same(struct cover *c, const struct cover *from,
+                                    struct packllm_error *err) {
+    const struct cover_node *last = from->front.open[0].node;
+    size_t n = 0;
+    for (const struct cover_node *node = last; node->parent != NULL; node = node->parent) {
+        n++;
     }
-    front_start(c, &c->front, node);
-    node_sweep(c);
-    return PACKLLM_OK;
+    assert(c->lead == from->lead && from->front.n_open == 1 && last->at == from->size);
+    const struct cover_node **theirs = alloc_array(n + 1, sizeof(struct cover_node *));
+    enum packllm_status status =
+        theirs != NULL ? cover_reserve(c, from->size, err) : fail_memory(err, n * sizeof *theirs);
+    struct cover_node *node = c->root;
+    if (status >= 0) {
+        memcpy(c->text, from->text, from->size);
+        for (size_t k = n; k-- > 0; last = last->parent) {
+            theirs[k] = last;
+        }
+    }
+    for (size_t k = 0; k < n && status >= 0; k++) {
+        node = node_get(c, node, theirs[k]->token, theirs[k]->at, err);
+        status = node != NULL ? PACKLLM_OK : PACKLLM_E_MEMORY;
+    }
+    base_free(theirs);
+    return status < 0 ? status : stand(c, node, err);
 }

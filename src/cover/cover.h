@@ -171,6 +171,9 @@ enum packllm_status cover_check_begun(struct cover *cover, const struct cover_be
 /* Writes the token's other bytes behind the text, and makes it the only cover, as cover_append does. */
 enum packllm_status cover_take_begun(struct cover *cover, unsigned index, int32_t token,
                                      struct packllm_error *err);
+/* The same of another member with the same vocabulary: the text and the one history of `from`. */
+enum packllm_status cover_take_same(struct cover *cover, const struct cover *from,
+                                    struct packllm_error *err);
 
 /* ---- figures ---------------------------------------------------------------------------------- */
 

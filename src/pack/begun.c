@@ -41,12 +41,25 @@ enum packllm_status begun_look(struct packllm_session *s, struct packllm_error *
     if (status < 0 || share >= ENDED) {
         return status;
     }
-    /* A history each is not enough: from here on the members have covers. */
+    /* A history each is not enough: for the first token the members have covers. */
     s->in_tokens = false;
     for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
         status = pack_member_active(s, i) ? pack_read_again(s, i, err) : PACKLLM_OK;
     }
     s->inside = status >= 0 && cover_ended(cover) < ENDED;
+    s->back_to_tokens = s->inside;
+    s->in_tokens = !s->inside; /* the estimate was wrong */
+    return status;
+}
+
+enum packllm_status begun_take(struct packllm_session *s, struct packllm_error *err) {
+    struct cover *display = s->covers[s->display];
+    enum packllm_status status = cover_take_begun(display, s->begun_index, s->pending, err);
+    for (size_t i = 0; i < s->pack->n && status >= 0 && s->back_to_tokens; i++) {
+        if (i != s->display && pack_member_active(s, i)) {
+            status = cover_take_same(s->covers[i], display, err);
+        }
+    }
     return status;
 }
 

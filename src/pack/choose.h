@@ -55,10 +55,12 @@ bool choice_fits(const struct packllm_session *s, const struct vocab_table *tabl
 size_t choice_how_many(const struct packllm_session *s, uint32_t all);
 
 /* begun.c. Before the first token: whether the text ends inside one of the display member's
- * (s->inside). Then the reply is written in bytes, whatever it was read in. */
+ * (s->inside). Then that token is chosen in bytes, whatever the text was read in. */
 enum packllm_status begun_look(struct packllm_session *s, struct packllm_error *err);
 /* Then: the tokens that the text may have begun, and those that may follow it. */
 enum packllm_status begun_candidates(struct packllm_session *s, struct candidates *out,
                                      struct packllm_error *err);
+/* After it: the display member goes on by it, in token space all members. */
+enum packllm_status begun_take(struct packllm_session *s, struct packllm_error *err);
 
 #endif

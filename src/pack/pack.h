@@ -91,6 +91,7 @@ struct packllm_session {
     struct utf8_state utf8; /* at the end of text */
     int32_t pending;        /* chosen and not yet evaluated: token or byte; -1: none */
     bool inside;            /* the text ends inside a token of the display member's: see begun.c */
+    bool back_to_tokens;    /* in token space, but for that token */
     uint32_t begun;         /* bytes of the token chosen last that stood already, */
     unsigned begun_index;   /* and the history that it follows */
     uint64_t position;      /* steps taken */

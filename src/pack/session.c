@@ -396,7 +396,7 @@ void pack_reset_reply(struct packllm_session *s) {
     s->pending = -1;
     s->position = s->tokens = 0;
     s->n_top = 0;
-    s->inside = false;
+    s->inside = s->back_to_tokens = false;
     s->begun = 0;
     s->finish = PACKLLM_FINISH_NONE;
     s->normaliser_min = s->normaliser_max = 1.0;
@@ -610,10 +610,14 @@ enum packllm_status pack_advance(struct packllm_session *s, struct packllm_error
         bytes = (const char *)vocab_bytes(table, s->pending) + s->begun;
         size = vocab_size(table, s->pending) - s->begun;
     }
+    if (s->inside) {
+        status = begun_take(s, err);
+    }
     for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
-        if (s->inside && i == s->display) {
-            status = cover_take_begun(s->covers[i], s->begun_index, s->pending, err);
-        } else if (follows_tokens(s, i)) {
+        if (s->inside && (i == s->display || s->back_to_tokens)) {
+            continue; /* it went on */
+        }
+        if (follows_tokens(s, i)) {
             status = pack_tokens_advance(s, i, s->pending, err);
         } else if (pack_member_active(s, i)) {
             /* The space before a text is the display member's alone. */
@@ -621,8 +625,9 @@ enum packllm_status pack_advance(struct packllm_session *s, struct packllm_error
             status = cover_extend(s->covers[i], bytes + own, size - own, bytewise, err);
         }
     }
+    s->in_tokens = s->in_tokens || (s->inside && s->back_to_tokens && status >= 0);
     s->pending = -1;
-    s->first = s->inside = false;
+    s->first = s->inside = s->back_to_tokens = false;
     return status;
 }
 

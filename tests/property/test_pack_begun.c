@@ -396,7 +396,7 @@ static void test_is_corrected(void **state) {
 
 /* Members that share a vocabulary are read in its tokens, and write as if they had been read in bytes. */
 static void test_shared_vocabulary(void **state) {
-    size_t begun = 0, alike = 0;
+    size_t begun = 0, alike = 0, followed = 0;
     (void)state;
     for (uint64_t seed = check_first_seed(); seed < check_first_seed() + CASES; seed++) {
         struct fake *fakes[2] = {open_fake(seed, 6.0), open_fake(seed + 3000, 6.0)};
@@ -405,7 +405,7 @@ static void test_shared_vocabulary(void **state) {
         double weights[2] = {0.7, 0.3};
         struct packllm_pack *pack = NULL;
         struct packllm_piece piece[2];
-        char text[TEXT + 8];
+        char text[2 * TEXT];
         uint64_t rng = seed;
         size_t size = prompt_text(&rng, text);
         assert_int_equal(packllm_pack_open_own(&pack, own, 2, NULL, &err), PACKLLM_OK);
@@ -427,8 +427,34 @@ static void test_shared_vocabulary(void **state) {
         }
         alike += (status[0] == PACKLLM_PIECE && piece[0].begun > 0) ==
                  (status[1] == PACKLLM_PIECE && piece[1].begun > 0);
+        struct packllm_piece first = piece[1];
+        size_t rest = first.size;
+        memcpy(text + size, first.text, rest);
         while (status[1] == PACKLLM_PIECE) {
+            uint64_t calls = fake_calls(fakes[0]) + fake_calls(fakes[1]);
             status[1] = packllm_session_step(session[1], &piece[1], &err);
+            calls = fake_calls(fakes[0]) + fake_calls(fakes[1]) - calls;
+            CHECK_CASE(seed, calls <= 2, "%llu rows", (unsigned long long)calls);
+        }
+        const struct packllm_own_token *token = &own[0].tokens[first.token > 0 ? first.token : 0];
+        if (first.begun > 0 && first.begun + rest == token->size && piece[1].token >= 0) {
+            /* Behind that token the members are fused in tokens, as if it had been given. */
+            struct packllm_session *other = open_session_in(pack, weights, PACKLLM_SPACE_TOKENS);
+            struct packllm_piece forced;
+            int32_t tokens[ROOM];
+            long n = fake_tokenize(fakes[0], text, size + rest, tokens, ROOM);
+            assert_int_equal(packllm_session_begin(other, weights, 2, &err), PACKLLM_OK);
+            for (long k = 0; k < n; k++) {
+                tokens[k] = k == n - 1 ? first.token : tokens[k]; /* of twins the one chosen */
+                assert_int_equal(packllm_session_force(other, tokens[k], &forced, &err),
+                                 PACKLLM_OK);
+            }
+            assert_true(packllm_session_step(other, &forced, &err) >= 0);
+            CHECK_CASE(seed, forced.token == piece[1].token && forced.logprob == piece[1].logprob,
+                       "token %d (%g), given %d (%g)", (int)piece[1].token, piece[1].logprob,
+                       (int)forced.token, forced.logprob);
+            packllm_session_close(other);
+            followed++;
         }
         CHECK_CASE(seed, status[1] == PACKLLM_FINISHED, "%s", err.message);
         /* The next prompt is read in tokens again. */
@@ -442,7 +468,7 @@ static void test_shared_vocabulary(void **state) {
     }
     print_message("%zu prompts end inside a token; bytes and tokens agree on that in %zu of %d\n",
                   begun, alike, CASES);
-    assert_true(begun >= CASES / 10 && alike >= CASES * 9 / 10);
+    assert_true(begun >= CASES / 10 && alike >= CASES * 9 / 10 && followed >= CASES / 20);
 }
 
 static void test_one_member_is_that_member(void **state) {
