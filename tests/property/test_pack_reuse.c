@@ -13,7 +13,7 @@
 
 #include "check.h"
 
-enum { CASES = 80, MEMBERS = 2, TEXT = 50, STEPS = 8 };
+enum { CASES = 80, MEMBERS = 2, TEXT = 50, STEPS = 8, SLACK = 512 /* bytes */ };
 
 static struct packllm_error err;
 
@@ -326,7 +326,9 @@ static void test_memory_is_level(void **state) {
         early = k < 80 && used > early ? used : early;
         late = k >= 160 && used > late ? used : late;
     }
-    assert_true(late <= early);
+    /* The allocator gives a block up to 16 bytes more than asked for; a word kept per request would be
+     * 80 times its least block. */
+    assert_true(late <= early + SLACK);
     packllm_session_close(s);
     world_close(&w);
 }
