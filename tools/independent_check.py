@@ -10,7 +10,7 @@ llama-cpp-python's bindings (set LLAMA_CPP_LIB_PATH to a libllama if they bring 
 
 --provider transformers (PyPI: torch, transformers, gguf, accelerate) takes the logits from there, of the
 tiny models' and the --gguf models' GGUF files, whose weights it dequantises. The larger models then
-answer questions of COPA, whole text by whole text, one option after the other, as the paper's code
+answer questions of OpenBookQA, whole text by whole text, one option after the other, as the paper's code
 does, and packllm eval answers the same ones, both on one thread.
 
 Items are pairs of sentences with two that could go on from them. What must agree, and how closely:
@@ -392,8 +392,8 @@ def spent():
 
 
 def check_questions(paths, n, sheet):
-    """Larger models on questions of COPA, by transformers: NLL of every option, sim's lambda and the seconds."""
-    lines = (SHARED / "data" / "copa.jsonl").read_text(encoding="utf-8").splitlines()[:n]
+    """Larger models on questions of four options, by transformers: NLL of every option, sim's lambda and the seconds."""
+    lines = (SHARED / "data" / "openbookqa.jsonl").read_text(encoding="utf-8").splitlines()[:n]
     items = [json.loads(line) for line in lines]
     theirs, seconds = [{"nll": [], "loss": []} for _ in items], []
     for path in paths:
@@ -415,21 +415,22 @@ def check_questions(paths, n, sheet):
         seconds.append(spent() - started)
     with tempfile.TemporaryDirectory(prefix="packllm-check-") as folder:
         import sqlite3
-        task, results = pathlib.Path(folder) / "copa.jsonl", pathlib.Path(folder) / "results.db"
+        task, results = pathlib.Path(folder) / "openbookqa.jsonl", pathlib.Path(folder) / "results.db"
         task.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         started = spent()
         pack = [x for path in paths for x in ("-m", path)]
-        packllm("eval", task, *pack, "--methods", "canonical,exact,sim,greedy,uniform", "--results", results)
+        packllm("eval", task, *pack, "--methods", "canonical,exact,sim,greedy,uniform", "--template", "continue", "--results", results)
         own = spent() - started
         with sqlite3.connect(results) as db:
             found = {name: json.loads(f) for name, f in db.execute("SELECT id, figures FROM items")}
     for item, b in zip(items, theirs):
         a = found[item["id"]]
         for k, path in enumerate(paths):
-            what = pathlib.Path(path).stem
-            for o in range(2):
-                sheet.add("NLL, " + what, a["nll"][2 * k + o], b["nll"][k][o], near(b["nll"][k][o], **ROUNDED), item["id"])
-            sheet.choice("choice, " + what, a["nll"][2 * k:2 * k + 2], b["nll"][k], item["id"], **ROUNDED)
+            what, n_options = pathlib.Path(path).stem, len(item["choices"])
+            ours = a["nll"][n_options * k:n_options * (k + 1)]
+            for left, right in zip(ours, b["nll"][k], strict=True):
+                sheet.add("NLL, " + what, left, right, near(right, **ROUNDED), item["id"])
+            sheet.choice("choice, " + what, ours, b["nll"][k], item["id"], **ROUNDED)
         if len(paths) == 2:
             at = len(paths) + 1  # sim's place among the methods
             restated = 1 / (1 + math.exp(b["loss"][0] - b["loss"][1]))
@@ -442,7 +443,7 @@ def main():
     p.add_argument("--items", type=int, default=20)
     p.add_argument("--gguf", action="append", default=[], type=pathlib.Path)
     p.add_argument("--provider", choices=PROVIDERS, default="numpy")
-    p.add_argument("--questions", type=int, default=10, help="of COPA, for --gguf with transformers")
+    p.add_argument("--questions", type=int, default=10, help="of OpenBookQA, for --gguf with transformers")
     p.add_argument("--tell", action="store_true", help="exit with 0 also where something does not agree")
     p.add_argument("--json", action="store_true")
     args = p.parse_args()
