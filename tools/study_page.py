@@ -451,7 +451,7 @@ def on_transformers(page, sheet):
     if asked:
         theirs = sum(asked["seconds_restated"])
         page.say("And %s on %d questions of OpenBookQA. Tolerances: NLL of an option 2 %% + 0.2 nats, since libllama also rounds to 8 bits what it multiplies the "
-                 "weights with; sim's λ 0.05, since packllm's reads a loss of bytes and the restated one that of canonical tokens. Seconds of processor for "
+                 "weights with; sim's λ 0.1, since packllm's reads a loss of bytes and the restated one that of canonical tokens. Seconds of processor for "
                  "these questions, one thread: transformers, whole text by whole text as the paper's code does it, %.1f (the models' loading apart); "
                  "`packllm eval` with all of canonical, exact, sim, greedy, uniform %.1f (its start and loading included): %.1f times." % (
                      " and ".join("`%s`" % m for m in asked["models"]), asked["items"], theirs, asked["seconds_eval"], theirs / asked["seconds_eval"]))
