@@ -18,7 +18,8 @@ bool ask_fail(struct ask_error *e, int status, const char *param, const char *fo
                                     : status == 429 ? "rate_limit_error"
                                     : status == 501 ? "not_supported_error"
                                     : status >= 500 ? "server_error"
-                                                    : "invalid_request_error"};
+                                                    : "invalid_request_error",
+                            .retry_after = status == 429 || status == 503};
     (void)snprintf(e->param, sizeof e->param, "%s", param != NULL ? param : "");
     va_start(args, format);
     (void)vsnprintf(e->message, sizeof e->message, format, args);
@@ -184,7 +185,8 @@ static bool read_prompts(struct ask *ask, const struct jsonin *o, struct ask_err
 
 /* ---- messages ---- */
 
-static bool read_parts(const struct jsonin *parts, char **out, struct ask_error *e) {
+static bool read_parts(const struct jsonin *parts, const char *key, char **out,
+                       struct ask_error *e) {
     size_t size = 0, at = 0;
     for (int pass = 0; pass < 2; pass++) {
         for (size_t i = 0; i < jsonin_size(parts); i++) {
@@ -193,11 +195,16 @@ static bool read_parts(const struct jsonin *parts, char **out, struct ask_error 
             const struct jsonin *text = jsonin_get(part, "text");
             size_t n = 0;
             const char *name = jsonin_type(kind) == JSONIN_TEXT ? jsonin_text(kind, &n) : "";
-            if (strcmp(name, "text") != 0 || jsonin_type(text) != JSONIN_TEXT) {
-                return ask_fail(e, 400, "messages",
-                                "a part of a message has the type '%.40s': only text parts are "
+            if (name[0] != '\0' && strcmp(name, "text") != 0) {
+                return ask_fail(e, 400, key,
+                                "a part of '%s' has the type '%.40s': only text parts are "
                                 "supported",
-                                name);
+                                key, name);
+            }
+            if (name[0] == '\0' || jsonin_type(text) != JSONIN_TEXT) {
+                return ask_fail(e, 400, key,
+                                "part %zu of '%s' must be {\"type\": \"text\", \"text\": \"…\"}", i,
+                                key);
             }
             const char *bytes = jsonin_text(text, &n);
             if (pass == 1) {
@@ -213,29 +220,36 @@ static bool read_parts(const struct jsonin *parts, char **out, struct ask_error 
             }
         }
     }
-    return strlen(*out) == at ||
-           ask_fail(e, 400, "messages", "'content' has a NUL character in it");
+    return strlen(*out) == at || ask_fail(e, 400, key, "'%s' has a NUL character in it", key);
 }
 
-static bool read_message(const struct jsonin *value, struct packllm_message *out,
+static bool read_message(const struct jsonin *value, size_t i, struct packllm_message *out,
                          struct ask_error *e) {
-    char *role = NULL, *content = NULL;
+    char *role = NULL, *content = NULL, key[64];
     const struct jsonin *given = jsonin_get(value, "content");
-    bool fine = copy_text(jsonin_get(value, "role"), "messages", 64, true, &role, NULL, e);
+    (void)snprintf(key, sizeof key, "messages[%zu]", i);
+    if (jsonin_type(value) != JSONIN_OBJECT) {
+        return wrong(e, key, "an object with a role and content", value);
+    }
+    (void)snprintf(key, sizeof key, "messages[%zu].role", i);
+    bool fine = copy_text(jsonin_get(value, "role"), key, 64, true, &role, NULL, e);
     out->role = role;
     if (fine && strcmp(role, "developer") == 0) {
         (void)strcpy(role, "system"); /* the newer name of the same */
     }
     if (fine && strcmp(role, "system") != 0 && strcmp(role, "user") != 0 &&
         strcmp(role, "assistant") != 0) {
-        return ask_fail(e, 400, "messages",
+        return ask_fail(e, 400, key,
                         "'%.40s' is no role: system, developer, user and assistant are known",
                         role);
     }
+    (void)snprintf(key, sizeof key, "messages[%zu].content", i);
     if (fine && jsonin_type(given) == JSONIN_ARRAY) {
-        fine = read_parts(given, &content, e);
+        fine = read_parts(given, key, &content, e);
+    } else if (fine && jsonin_type(given) != JSONIN_TEXT) {
+        fine = wrong(e, key, "a string or text parts", given);
     } else if (fine) {
-        fine = copy_text(given, "content", ASK_BODY, true, &content, NULL, e);
+        fine = copy_text(given, key, ASK_BODY, true, &content, NULL, e);
     }
     out->content = content;
     return fine;
@@ -256,7 +270,7 @@ static bool read_messages(struct ask *ask, const struct jsonin *o, struct ask_er
     }
     ask->n_messages = n;
     for (size_t i = 0; i < n; i++) {
-        if (!read_message(jsonin_at(value, i), &ask->messages[i], e)) {
+        if (!read_message(jsonin_at(value, i), i, &ask->messages[i], e)) {
             return false;
         }
     }
@@ -392,6 +406,10 @@ static bool read_format(struct ask *ask, const struct jsonin *o, struct ask_erro
     size_t n = 0;
     const struct jsonin *kind = jsonin_get(value, "type");
     const char *name = jsonin_type(kind) == JSONIN_TEXT ? jsonin_text(kind, &n) : "";
+    if (jsonin_type(value) != JSONIN_OBJECT || jsonin_type(kind) != JSONIN_TEXT) {
+        return wrong(e, "response_format", "an object with a type",
+                     jsonin_type(value) == JSONIN_OBJECT ? kind : value);
+    }
     if (strcmp(name, "text") == 0) {
         return true;
     }
@@ -539,7 +557,10 @@ static bool read_all(struct ask *ask, const struct jsonin *o, struct ask_error *
     }
     if (ask->kind == ASK_WEIGHTS) {
         return ask->n_prompts == 1 || (ask->n_prompts == 0 && ask->n_weights > 0) ||
-               ask_fail(e, 400, "prompt", "'prompt' is missing: one text to weigh");
+               (ask->n_prompts == 0
+                    ? ask_fail(e, 400, "prompt", "'prompt' is missing: one text to weigh")
+                    : ask_fail(e, 400, "prompt", "'prompt' has %zu texts: give one to weigh",
+                               ask->n_prompts));
     }
     if (jsonin_type(jsonin_get(o, "suffix")) == JSONIN_TEXT) {
         return ask_fail(e, 501, "suffix", "text before a suffix is not supported");
@@ -615,6 +636,12 @@ bool ask_text_read(struct ask_text *ask, bool tokens, const char *body, size_t s
     struct jsonin *o = jsonin_parse(body, size, ASK_DEPTH, why, sizeof why);
     if (o == NULL) {
         return ask_fail(e, 400, NULL, "the body is not JSON: %s", why);
+    }
+    if (jsonin_type(o) != JSONIN_OBJECT) {
+        (void)ask_fail(e, 400, NULL, "the body must be a JSON object; it is %s",
+                       jsonin_type_name(jsonin_type(o)));
+        jsonin_free(o);
+        return false;
     }
     if (tokens) {
         const struct jsonin *value = jsonin_get(o, "tokens");

@@ -251,6 +251,6 @@ bool guard_key(const char *key, const char *authorization);
 bool guard_host(const char *host_header, const char *host, bool loopback_only);
 bool guard_origin(const char *origin, const char *host_header);
 void log_request(const struct serve *serve, const char *id, const char *method, const char *path,
-                 int status, double seconds, const struct job *job);
+                 int status, double seconds, struct job *job);
 
 #endif

@@ -20,6 +20,7 @@ typedef bool (*route_fn)(struct serve *serve, struct http_exchange *x, struct as
 static bool get_page(struct serve *serve, struct http_exchange *x, struct ask_error *e);
 static bool get_health(struct serve *serve, struct http_exchange *x, struct ask_error *e);
 static bool get_models(struct serve *serve, struct http_exchange *x, struct ask_error *e);
+static bool get_model(struct serve *serve, struct http_exchange *x, struct ask_error *e);
 static bool get_props(struct serve *serve, struct http_exchange *x, struct ask_error *e);
 static bool get_tokenizer(struct serve *serve, struct http_exchange *x, struct ask_error *e);
 static bool get_metrics(struct serve *serve, struct http_exchange *x, struct ask_error *e);
@@ -46,6 +47,7 @@ static const struct route {
     {"/favicon.ico", "GET", get_page, true, true},
     {"/health", "GET", get_health, true, false},
     {"/v1/models", "GET", get_models, false, false},
+    {"/v1/models/", "GET", get_model, false, false}, /* and a name */
     {"/props", "GET", get_props, false, false},
     {"/tokenizer_info", "GET", get_tokenizer, false, false},
     {"/metrics", "GET", get_metrics, false, true},
@@ -62,7 +64,9 @@ static const struct route {
 
 static const struct route *find(const char *path, const char *method, const char **out_allowed) {
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
-        if (strcmp(routes[i].path, path) == 0) {
+        size_t size = strlen(routes[i].path);
+        bool begins = routes[i].run == get_model && strncmp(routes[i].path, path, size) == 0;
+        if (strcmp(routes[i].path, path) == 0 || begins) {
             *out_allowed = routes[i].method;
             bool head = strcmp(method, "HEAD") == 0 && strcmp(routes[i].method, "GET") == 0;
             if (head || strcmp(routes[i].method, method) == 0) {
@@ -102,16 +106,15 @@ static bool admit(struct serve *serve, struct http_exchange *x, struct ask_error
         return ask_fail(e, 404, NULL, "there is no such route");
     }
     if (route == NULL) {
+        x->allow = allowed;
         return ask_fail(e, 405, NULL, "this route takes %s", allowed);
     }
     if (length != NULL && (strlen(length) > 9 || strtol(length, NULL, 10) > ASK_BODY)) {
         return ask_fail(e, 413, NULL, "the body has %.20s bytes: at most %d", length, ASK_BODY);
     }
     if (!route->loading && !atomic_load(&serve->loaded)) {
-        e->retry_after = 1;
         (void)ask_fail(e, 503, NULL, "Loading model");
         e->type = "unavailable_error";
-        e->retry_after = 1;
         return false;
     }
     return true;
@@ -190,6 +193,47 @@ static bool get_metrics(struct serve *serve, struct http_exchange *x, struct ask
     return true;
 }
 
+static bool unknown_model(const struct serve *serve, const char *name, struct ask_error *e) {
+    struct buf list;
+    buf_init(&list, 4096);
+    for (size_t i = 0; i < serve->n_models; i++) {
+        (void)buf_printf(&list, "%s%s", i > 0 ? ", " : "", serve->models[i].name);
+    }
+    (void)ask_fail(e, 404, "model", "there is no model '%.100s'; there are: %.900s", name,
+                   list.data != NULL ? list.data : "");
+    e->code = "model_not_found";
+    buf_done(&list);
+    return false;
+}
+
+static void model(struct json *json, const struct model *m) {
+    json_begin_object(json);
+    json_key_text(json, "id", m->name);
+    json_key_text(json, "object", "model");
+    json_key_uint(json, "created", 0);
+    json_key_text(json, "owned_by", "packllm");
+    json_key(json, "meta");
+    json_begin_object(json);
+    json_key_uint(json, "members", m->n);
+    json_key_uint(json, "n_vocab", m->n_vocab);
+    json_key_uint(json, "n_ctx", m->n_ctx);
+    json_end_object(json);
+    json_end_object(json);
+}
+
+static bool get_model(struct serve *serve, struct http_exchange *x, struct ask_error *e) {
+    const char *name = x->path + strlen("/v1/models/");
+    struct json json;
+    json_init(&json, &x->reply);
+    for (size_t i = 0; i < serve->n_models; i++) {
+        if (strcmp(serve->models[i].name, name) == 0) {
+            model(&json, &serve->models[i]);
+            return true;
+        }
+    }
+    return unknown_model(serve, name, e);
+}
+
 static bool get_models(struct serve *serve, struct http_exchange *x, struct ask_error *e) {
     struct json json;
     (void)e;
@@ -199,19 +243,7 @@ static bool get_models(struct serve *serve, struct http_exchange *x, struct ask_
     json_key(&json, "data");
     json_begin_array(&json);
     for (size_t i = 0; i < serve->n_models; i++) {
-        const struct model *m = &serve->models[i];
-        json_begin_object(&json);
-        json_key_text(&json, "id", m->name);
-        json_key_text(&json, "object", "model");
-        json_key_uint(&json, "created", 0);
-        json_key_text(&json, "owned_by", "packllm");
-        json_key(&json, "meta");
-        json_begin_object(&json);
-        json_key_uint(&json, "members", m->n);
-        json_key_uint(&json, "n_vocab", m->n_vocab);
-        json_key_uint(&json, "n_ctx", m->n_ctx);
-        json_end_object(&json);
-        json_end_object(&json);
+        model(&json, &serve->models[i]);
     }
     json_end_array(&json);
     json_end_object(&json);
@@ -353,7 +385,9 @@ static bool post_detokenize(struct serve *serve, struct http_exchange *x, struct
     bool fine =
         ask_text_read(&ask, true, x->body.data != NULL ? x->body.data : "", x->body.size, e) &&
         tokens_text(&serve->models[0], ask.ids, ask.n_ids, &text, e);
-    if (fine) {
+    if (!fine) {
+        (void)snprintf(e->param, sizeof e->param, "tokens");
+    } else {
         struct json json;
         json_init(&json, &x->reply);
         json_begin_object(&json);
@@ -369,19 +403,6 @@ static bool post_detokenize(struct serve *serve, struct http_exchange *x, struct
 }
 
 /* ---- models and weights of a request ---- */
-
-static bool unknown_model(const struct serve *serve, const char *name, struct ask_error *e) {
-    struct buf list;
-    buf_init(&list, 4096);
-    for (size_t i = 0; i < serve->n_models; i++) {
-        (void)buf_printf(&list, "%s%s", i > 0 ? ", " : "", serve->models[i].name);
-    }
-    (void)ask_fail(e, 404, "model", "there is no model '%.100s'; there are: %.900s", name,
-                   list.data != NULL ? list.data : "");
-    e->code = "model_not_found";
-    buf_done(&list);
-    return false;
-}
 
 static bool find_pin(struct serve *serve, const char *id, struct job *job, struct ask_error *e) {
     size_t n = serve->models[0].n;

@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "server/http.h"
 
-enum { GRACE = 10, THREADS_SPARE = 32 };
+enum { GRACE = 10, THREADS_SPARE = 32, BACKLOG = 512 };
 
 static bool on_admit(void *data, struct http_exchange *x) {
     struct ask_error e = {0};
@@ -60,7 +60,7 @@ static int listen_on(const struct serve_config *config, int *out_port, char *err
     int fd = socket(list->ai_family, list->ai_socktype | SOCK_CLOEXEC, list->ai_protocol);
     int one = 1;
     bool fine = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
-                bind(fd, list->ai_addr, list->ai_addrlen) == 0 && listen(fd, 64) == 0;
+                bind(fd, list->ai_addr, list->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0;
     int failed = errno;
     freeaddrinfo(list);
     if (!fine) {

@@ -1,4 +1,5 @@
 """Goal: what is wrong is refused with its own status and one clear message, and the security rules hold."""
+import http.client
 import json
 import os
 import socket
@@ -59,7 +60,10 @@ class Bodies(Served):
         for path in ("/nix", "/%00", "/metrics%00", "/v1/models%00x", "/v1/models/", "//", "/v1/models%2f"):
             self.refused(404, None, path=path)
         self.assertEqual(self.server.ask("/health?a=%00")[0], 200)
-        self.refused(405, None, "POST", path="/v1/completions")
+        for path, method in (("/v1/completions", "POST"), ("/health", "GET"), ("/v1/models/pack", "GET")):
+            _, headers = self.refused(405, None, method, path=path, method="DELETE")
+            self.assertEqual(headers["Allow"], method)
+        self.refused(404, None, "nix", "pack, stories260K", path="/v1/models/nix")
         self.refused(501, {}, path="/v1/embeddings")
 
     def test_context(self):
@@ -115,10 +119,24 @@ class Bodies(Served):
     def test_chats(self):
         chat = "/v1/chat/completions"
         self.refused(400, {"messages": []}, path=chat)
-        self.refused(400, {"messages": [{"role": "king", "content": "a"}]}, "king", path=chat)
+        for message, param, says in (("a", "messages[1]", "role and content"), ({"role": "user"}, "messages[1].content", "text parts"),
+                                     ({"content": "a"}, "messages[1].role", "string"),
+                                     ({"role": "king", "content": "a"}, "messages[1].role", "king"),
+                                     ({"role": "user", "content": [3]}, "messages[1].content", "part 0"),
+                                     ({"role": "user", "content": [{"type": "text"}]}, "messages[1].content", '"text"')):
+            error, _ = self.refused(400, {"messages": [{"role": "system", "content": "a"}, message]}, says, path=chat)
+            self.assertEqual(error["param"], param)
+        self.refused(400, {"messages": [{"role": "user", "content": "a"}], "response_format": "json"}, "object", path=chat)
         self.refused(400, {"messages": [{"role": "assistant", "content": "a"}]}, "user", path=chat)
         picture = [{"type": "image_url", "image_url": {"url": "x"}}]
         self.refused(400, {"messages": [{"role": "user", "content": picture}]}, "only text", path=chat)
+
+    def test_small_routes(self):
+        for path in ("/tokenize", "/detokenize"):
+            self.refused(400, [], "object", path=path)
+        error, _ = self.refused(400, {"tokens": [99999]}, "99999", path="/detokenize")
+        self.assertEqual(error["param"], "tokens")
+        self.refused(400, {"prompt": ["a", "b"]}, "2 texts", path="/v1/weights")
 
     def test_hosts_and_origins(self):
         self.refused(403, None, path="/v1/models", headers={"Host": "evil.example:80"})
@@ -154,6 +172,35 @@ class Bodies(Served):
                 pass
         self.assertLess(time.time() - start, 6)
         self.assertEqual(self.server.ask("/health")[0], 200)
+
+    def test_silent_connections(self):
+        """More of them than are let in cannot keep others out, nor disturb who is being answered."""
+        long = {"prompt": ONCE, "max_tokens": 300, "ignore_eos": True, "model": "stories260K", "stream": True}
+        got, silent = [], []
+        thread = threading.Thread(target=lambda: got.append(self.server.ask("/v1/completions", long)[2]))
+        thread.start()
+        try:
+            for count in (200, 200):
+                for _ in range(count):
+                    s = socket.socket()
+                    s.setblocking(False)
+                    s.connect_ex(("127.0.0.1", self.server.port))
+                    silent.append(s)
+                for _ in range(5):
+                    start = time.time()
+                    self.assertEqual(self.server.ask("/health", timeout=10)[0], 200)
+                    self.assertLess(time.time() - start, 1)
+            kept = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
+            for _ in range(3):  # one that goes on asking is not among them
+                kept.request("GET", "/health")
+                self.assertEqual(kept.getresponse().read(), b'{"status":"ok"}')
+                time.sleep(0.1)
+            kept.close()
+        finally:
+            for s in silent:
+                s.close()
+            thread.join()
+        self.assertEqual(events(got[0])[-1], "[DONE]")
 
     def test_half_closed(self):
         """A client that ends its own direction has left, whole request or not: its work stops, nothing is kept."""
@@ -222,7 +269,8 @@ class Bodies(Served):
 
     def test_pings_while_it_waits(self):
         ids = self.server.json("/tokenize", {"prompt": ONCE})["tokens"]
-        data = json.dumps({"prompt": ONCE, "max_tokens": 450, "temperature": 1, "ignore_eos": True, "top_k": 0,
+        # All choices of a prompt of 512 bytes and more are one worker's, one after the other.
+        data = json.dumps({"prompt": ONCE * 7, "max_tokens": 250, "temperature": 1, "ignore_eos": True, "top_k": 0, "n": 8,
                            "model": "stories260K", "logprobs": 20}).encode()
         server = Running("--parallel", "1")
         self.addCleanup(server.stop)
