@@ -202,6 +202,27 @@ class Bodies(Served):
             thread.join()
         self.assertEqual(events(got[0])[-1], "[DONE]")
 
+    def test_slow_readers(self):
+        """A client that does not read its stream is let go after --timeout, and its work ends."""
+        body = {"prompt": ["Once upon a time"] * 8, "n": 16, "max_tokens": 300, "logprobs": 20, "ignore_eos": True, "temperature": 1,
+                "model": "stories260K", "stream": True}
+        data = json.dumps(body).encode()
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            s.connect(("127.0.0.1", self.server.port))
+            s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
+            time.sleep(1)
+            self.left_alone(20)
+            s.settimeout(20)
+            got = b""
+            try:
+                while part := s.recv(1 << 16):
+                    got += part
+            except ConnectionError:
+                pass
+        self.assertIn(b"data: ", got)
+        self.assertNotIn(b"[DONE]", got)
+
     def test_half_closed(self):
         """A client that ends its own direction has left, whole request or not: its work stops, nothing is kept."""
         data = json.dumps({"prompt": ONCE, "max_tokens": 100, "n": 16, "temperature": 1, "ignore_eos": True,

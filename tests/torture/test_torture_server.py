@@ -21,6 +21,8 @@ REQUESTS = int(os.environ.get("TORTURE_REQUESTS", "120"))
 SECONDS = float(os.environ.get("TORTURE_SECONDS", "12"))
 SEED = int(os.environ.get("TORTURE_SEED", "1"))
 CLIENTS, TIMEOUT = 12, 3
+# TSan keeps what it knows of all memory and of every thread there ever was: its own growth is not the server's.
+GROWTH = 1.12 if "thread" in os.environ.get("TORTURE_SAN", "") else 1.03
 MARGIN = 0.15  # nats between the two likeliest tokens, at every step of a question that is asked
 TEXTS = ["Once upon a time", ONCE, "The cat sat on the mat and", "One day, a boy named Tim went to the", "Tom and Sue went to the park",
          ONCE + " One day, she", "It was raining, so", "My mother said that we", "There was a big dog. The dog", "The little bird was very",
@@ -264,7 +266,7 @@ class Torture(unittest.TestCase):
                  tuple(most[1]), after), file=sys.stderr)
         self.assertEqual(self.wrong, [])
         if REQUESTS >= 1000:  # a short run has not seen everything once
-            self.assertLess(most[1][0], most[0][0] * 1.03 + 2048, "resident memory grows")
+            self.assertLess(most[1][0], most[0][0] * GROWTH + 2048, "resident memory grows")
         self.assertLessEqual(after[1], before[1], "descriptors are left open")
         self.assertLessEqual(after[2], before[2], "threads are left")
         for path, body, answer in self.questions:
