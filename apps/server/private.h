@@ -221,7 +221,7 @@ void reply_job(struct buf *out, struct job *job);
 bool reply_stream(struct buf *out, struct job *job);
 void reply_weights(struct buf *out, const struct packllm_weights *weights, const char *id);
 
-/* ---- routes.c, guard.c, log.c ---- */
+/* ---- routes.c, model.c, guard.c, log.c ---- */
 
 struct http_exchange;
 struct serve {
@@ -242,9 +242,17 @@ struct serve {
     uint64_t salt, counter;
 };
 
+/* A name that none had before, behind a prefix. */
+void routes_id(struct serve *serve, char *out, size_t room, const char *prefix);
 /* Before the body is read: false with *e (401, 403, 404, 405). */
 bool routes_admit(struct serve *serve, struct http_exchange *x, struct ask_error *e);
 void routes_handle(struct serve *serve, struct http_exchange *x);
+/* model.c: what a request is for becomes its job's; false with *e. */
+bool model_choose(struct serve *serve, struct job *job, struct ask_error *e);
+/* Keeps weights under a new id; the oldest set gives way. */
+bool model_pin(struct serve *serve, const double *weights, char out_id[PIN_ID],
+               struct ask_error *e);
+bool model_unknown(const struct serve *serve, const char *name, struct ask_error *e); /* false */
 bool guard_loopback(const char *host);
 bool guard_key(const char *key, const char *authorization);
 /* host: what the server listens on; loopback_only: other names are refused (DNS rebinding). */
