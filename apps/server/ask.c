@@ -182,6 +182,9 @@ static bool read_weights(struct ask *ask, const struct json_value *value, struct
                          value);
     }
     size_t n = type == JSON_KIND_ARRAY ? json_get_size(value) : json_get_entries(value);
+    if (n == 0) {
+        return ask_fail(e, 400, "packllm.weights", "'packllm.weights' is empty");
+    }
     ask->weights = n <= ASK_MEMBERS ? alloc_zero(n, sizeof *ask->weights) : NULL;
     if (ask->weights == NULL) {
         return ask_fail(e, 400, "packllm.weights", "%zu weights are too many", n);
@@ -194,7 +197,8 @@ static bool read_weights(struct ask *ask, const struct json_value *value, struct
         }
         double number = 0;
         if (!json_get_number(entry, &number) || !(number >= 0 && number <= 1e9)) {
-            return ask_fail(e, 400, "packllm.weights", "a weight is a number from 0 to 1");
+            return ask_fail(e, 400, "packllm.weights",
+                            "a weight is a number of 0 to 1e9; what counts is their ratio");
         }
         ask->weights[i].value = number;
         ask->n_weights = i + 1;

@@ -20,6 +20,7 @@ struct http_exchange {
     struct buf reply;
     int retry_after;   /* seconds; 0: none */
     const char *allow; /* of a 405 */
+    bool last;         /* the connection ends with it */
     /* A stream: called by the connection's thread for more; may wait; true: that was the end. reply
      * is sent first. done once it is over or broken off. */
     bool (*more)(struct http_exchange *x, struct buf *out);
@@ -51,6 +52,8 @@ struct http *http_open(const struct http_config *config);
 void http_quiesce(struct http *http); /* takes no more connections */
 void http_close(struct http *http);
 const char *http_header(const struct http_exchange *x, const char *name); /* NULL: none */
-bool http_gone(const struct http_exchange *x);                            /* the client has left */
+/* Two lengths of one body: where it ends depends on who reads it, and a proxy may read it otherwise. */
+bool http_ambiguous(const struct http_exchange *x);
+bool http_gone(const struct http_exchange *x); /* the client has left */
 
 #endif

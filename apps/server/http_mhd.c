@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -185,6 +186,9 @@ static enum MHD_Result send_reply(struct http_exchange *x) {
     if (x->allow != NULL) {
         (void)MHD_add_response_header(r, "Allow", x->allow);
     }
+    if (x->last) {
+        (void)MHD_add_response_header(r, "Connection", "close");
+    }
     if (x->status == 401) {
         (void)MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
     }
@@ -274,6 +278,21 @@ static void on_completed(void *data, struct MHD_Connection *c, void **state,
 
 const char *http_header(const struct http_exchange *x, const char *name) {
     return MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, name);
+}
+
+static enum MHD_Result count_length(void *data, enum MHD_ValueKind kind, const char *name,
+                                    const char *value) {
+    (void)kind;
+    (void)value;
+    *(int *)data +=
+        strcasecmp(name, "Content-Length") == 0 || strcasecmp(name, "Transfer-Encoding") == 0;
+    return MHD_YES;
+}
+
+bool http_ambiguous(const struct http_exchange *x) {
+    int n = 0;
+    (void)MHD_get_connection_values(x->connection, MHD_HEADER_KIND, count_length, &n);
+    return n > 1;
 }
 
 bool http_gone(const struct http_exchange *x) {

@@ -76,6 +76,10 @@ static bool admit(struct serve *serve, struct http_exchange *x, struct ask_error
     const char *allowed = NULL, *length = http_header(x, "Content-Length");
     const char *host = http_header(x, "Host");
     const struct route *route = find(x->path, x->method, &allowed);
+    if (http_ambiguous(x)) {
+        x->last = true;
+        return ask_fail(e, 400, NULL, "more than one Content-Length or Transfer-Encoding header");
+    }
     if (!guard_host(host, serve->host, serve->key == NULL)) {
         return ask_fail(e, 403, NULL, "the Host header names no address of this server");
     }
