@@ -427,6 +427,26 @@ class Stopping(unittest.TestCase):
         finally:
             server.stop()
 
+    def test_while_it_loads(self):
+        """Until the members are there: 503 "Loading model", but the page."""
+        server = Running(models=["%s,name=m%d" % (STORIES, k) for k in range(60)], ready=False)
+        seen = 0
+        try:
+            while True:
+                page = server.ask("/")[0]
+                got = [server.ask(*ask) for ask in (("/v1/completions", {"prompt": "a", "max_tokens": 1}), ("/health",))]
+                self.assertEqual(page, 200)
+                if got[1][0] == 200:
+                    break
+                for status, headers, data in got:
+                    self.assertEqual((status, headers["Retry-After"], json.loads(data)["error"]["message"]), (503, "1", "Loading model"))
+                seen += 1
+            server.wait("ready")
+        finally:
+            self.assertEqual(server.stop(), 0)
+        if seen == 0:
+            self.skipTest("the members were loaded before anybody could ask")
+
 
 if __name__ == "__main__":
     unittest.main()

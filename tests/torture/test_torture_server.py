@@ -37,6 +37,9 @@ def candidates():
         yield COMPLETIONS, {"model": model, "prompt": text, "max_tokens": 12, "temperature": 0, "logprobs": 2}
         yield CHAT, {"model": model, "messages": [{"role": "system", "content": "You tell stories."}, {"role": "user", "content": text}],
                      "max_tokens": 8, "temperature": 0, "logprobs": True, "top_logprobs": 2}
+        if k < 8:  # long and alike in front: who comes at the same time takes over what another reads
+            yield COMPLETIONS, {"model": "stories260K", "prompt": "A story. " + ONCE * 4 + " " + text, "max_tokens": 6, "temperature": 0,
+                                "logprobs": 2}
         if k < 6:
             yield COMPLETIONS, {"model": "stories260K", "prompt": text, "max_tokens": 8, "temperature": 0, "logprobs": 2, "echo": True}
             yield COMPLETIONS, {"prompt": text, "max_tokens": 10, "temperature": 0, "logprobs": 2, "packllm": {"weights": [0.6, 0.4]}}
@@ -265,6 +268,7 @@ class Torture(unittest.TestCase):
               % (REQUESTS, took, SEED, self.count["good"], REQUESTS - self.count["good"], len(self.questions), before, tuple(most[0]),
                  tuple(most[1]), after), file=sys.stderr)
         self.assertEqual(self.wrong, [])
+        print("%d prompts began with what another one had read" % self.server.metric("prompts_shared_total"), file=sys.stderr)
         if REQUESTS >= 1000:  # a short run has not seen everything once
             self.assertLess(most[1][0], most[0][0] * GROWTH + 2048, "resident memory grows")
         self.assertLessEqual(after[1], before[1], "descriptors are left open")
