@@ -158,6 +158,8 @@ struct scheduler;
 struct scheduler *scheduler_open(struct serve *serve);
 /* Queues it: true, or false with 429 or 503. */
 bool scheduler_add(struct scheduler *s, struct job *job, struct ask_error *e);
+/* Choices of a cancelled job that nobody has begun are over; not with the job's lock. */
+void scheduler_drop(struct scheduler *s, struct job *job);
 /* No more jobs; what is there is finished, for at most `grace` seconds, then broken off. */
 void scheduler_stop(struct scheduler *s, double grace);
 void scheduler_close(struct scheduler *s); /* once nobody adds any more; NULL allowed */

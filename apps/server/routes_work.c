@@ -16,6 +16,13 @@ static void end_job(struct http_exchange *x) {
         return;
     }
     (void)pthread_mutex_lock(&job->lock);
+    bool over = job->finished;
+    atomic_store(&job->cancelled, true);
+    (void)pthread_mutex_unlock(&job->lock);
+    if (!over) {
+        scheduler_drop(x->server->scheduler, job);
+    }
+    (void)pthread_mutex_lock(&job->lock);
     while (!job->finished) {
         job_cancel(job); /* again and again: a session that just begins forgets a cancel */
         job_wait(job, 0.02);
@@ -33,6 +40,9 @@ static void wait_a_little(struct serve *serve, struct http_exchange *x, struct j
     }
     if (!job->finished && (atomic_load(&serve->stopping) || atomic_load(&job->cancelled))) {
         job_cancel(job);
+        (void)pthread_mutex_unlock(&job->lock);
+        scheduler_drop(serve->scheduler, job);
+        (void)pthread_mutex_lock(&job->lock);
     }
 }
 

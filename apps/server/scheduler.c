@@ -79,6 +79,33 @@ bool scheduler_add(struct scheduler *s, struct job *job, struct ask_error *e) {
     return !full && !stop;
 }
 
+/* Else it would keep its place in the queue, and its connection, until a worker comes to it. */
+void scheduler_drop(struct scheduler *s, struct job *job) {
+    struct packllm_error err = {.status = PACKLLM_E_CANCELLED};
+    (void)pthread_mutex_lock(&s->lock);
+    struct job *before = NULL, *found = s->first;
+    while (found != NULL && found != job) {
+        before = found;
+        found = found->next;
+    }
+    if (found != NULL) {
+        *(before != NULL ? &before->next : &s->first) = job->next;
+        s->last = s->last == job ? before : s->last;
+        s->n_queued--;
+        atomic_store(&s->serve->metrics.value[METRIC_QUEUED], s->n_queued);
+        (void)pthread_mutex_lock(&job->lock);
+        job_fail(job, PACKLLM_E_CANCELLED, &err);
+        for (; job->n_begun < job->n_choices; job->n_begun++) {
+            job->choices[job->n_begun].state = CHOICE_DONE;
+            job->n_ended++;
+        }
+        job->finished = job->n_ended == job->n_choices;
+        (void)pthread_cond_broadcast(&job->changed);
+        (void)pthread_mutex_unlock(&job->lock);
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
 /* ---- one choice ---- */
 
 void choice_weights(struct choice *c, const struct packllm_weights *weights) {

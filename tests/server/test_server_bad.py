@@ -292,6 +292,34 @@ class Bodies(Served):
             s.close()
         self.left_alone()
 
+    def test_who_waits_and_leaves(self):
+        """Regression: a request whose client left kept its place in the queue until a worker came to it."""
+        # All choices of a prompt of 512 bytes and more are one worker's, one after the other.
+        body = {"prompt": ONCE * 7, "max_tokens": 250, "n": 16, "temperature": 1, "ignore_eos": True, "model": "stories260K"}
+        data = json.dumps(body).encode()
+        asked = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(data) + data
+        with self.server.socket() as first:
+            first.sendall(asked)
+            until = time.time() + 5
+            while self.server.metric("sessions_active") == 0 and time.time() < until:
+                time.sleep(0.01)
+            for _ in range(3):
+                waiting = [self.server.socket() for _ in range(2)]
+                for s in waiting:
+                    s.sendall(asked)
+                until = time.time() + 5
+                while self.server.metric("requests_queued") < 2 and time.time() < until:
+                    time.sleep(0.01)
+                self.assertEqual(self.server.metric("requests_queued"), 2)
+                for s in waiting:
+                    s.close()
+                until = time.time() + 2
+                while self.server.metric("requests_queued") > 0 and time.time() < until:
+                    time.sleep(0.01)
+                self.assertEqual(self.server.metric("requests_queued"), 0)
+            self.assertEqual(self.server.metric("sessions_active"), 1, "the first one should still be at work")
+        self.left_alone()
+
     def left_alone(self, seconds=3):
         until = time.time() + seconds
         while time.time() < until:
