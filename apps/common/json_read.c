@@ -2,7 +2,6 @@
 #include "common/json_read.h"
 
 #include <jansson.h>
-#include <stdint.h>
 #include <stdio.h>
 
 #include "base/alloc.h"
@@ -135,8 +134,12 @@ size_t json_get_entries(const struct json_value *object) {
 
 bool json_next(const struct json_value *object, void **state, const char **out_key,
                const struct json_value **out_value) {
-    json_t *value = (json_t *)(uintptr_t)object; /* it is not changed; the signature is jansson's */
-    *state = *state == NULL ? json_object_iter(value) : json_object_iter_next(value, *state);
+    /* It is not changed; the signature is jansson's. */
+    union {
+        const struct json_value *given;
+        json_t *value;
+    } u = {.given = object};
+    *state = *state == NULL ? json_object_iter(u.value) : json_object_iter_next(u.value, *state);
     if (*state == NULL) {
         return false;
     }

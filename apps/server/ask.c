@@ -331,14 +331,23 @@ bool ask_read(struct ask *ask, enum ask_kind kind, const char *body, size_t size
     return fine;
 }
 
+/* Messages are the library's struct, to which texts are const; these are ours. */
+static void free_text(const char *text) {
+    union {
+        const char *text;
+        char *ours;
+    } u = {.text = text};
+    base_free(u.ours);
+}
+
 void ask_done(struct ask *ask) {
     for (size_t i = 0; i < ask->n_prompts; i++) {
         base_free(ask->prompts[i].text);
         base_free(ask->prompts[i].ids);
     }
     for (size_t i = 0; i < ask->n_messages; i++) {
-        base_free((void *)(uintptr_t)ask->messages[i].role);
-        base_free((void *)(uintptr_t)ask->messages[i].content);
+        free_text(ask->messages[i].role);
+        free_text(ask->messages[i].content);
     }
     for (size_t i = 0; i < ask->n_stop; i++) {
         base_free(ask->stop[i]);

@@ -104,7 +104,7 @@ static bool read_message(const struct json_value *value, size_t i, struct packll
     bool fine = ask_copy(json_get_field(value, "role"), key, 64, true, &role, NULL, e);
     out->role = role;
     if (fine && strcmp(role, "developer") == 0) {
-        (void)strcpy(role, "system"); /* the newer name of the same */
+        memcpy(role, "system", sizeof "system"); /* the newer name of the same */
     }
     if (fine && strcmp(role, "system") != 0 && strcmp(role, "user") != 0 &&
         strcmp(role, "assistant") != 0) {

@@ -66,7 +66,8 @@ bool route_post_tokenize(struct serve *serve, struct http_exchange *x, struct as
     int32_t *tokens = fine ? alloc_array(ask.size + 17, sizeof *tokens) : NULL;
     size_t n = 0, first = 0;
     if (fine && tokens == NULL) {
-        fine = ask_fail(e, 503, NULL, "there is not enough memory for this request");
+        (void)ask_fail(e, 503, NULL, "there is not enough memory for this request");
+        fine = false;
     }
     if (fine && named(m, &ask) >= 0) {
         tokens[n++] = named(m, &ask);

@@ -160,7 +160,7 @@ static enum packllm_status read_prompt(struct scheduler *s, struct choice *c,
     const struct ask_prompt *prompt = &ask->prompts[c->prompt];
     struct buf text;
     struct ask_error e;
-    buf_init(&text, ASK_BODY * 4);
+    buf_init(&text, (size_t)ASK_BODY * 4);
     enum packllm_status status = PACKLLM_OK;
     if (prompt->ids == NULL) {
         (void)buf_add(&text, prompt->text, prompt->size);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -81,7 +82,7 @@ static int listen_on(const struct serve_config *config, int *out_port, char *err
     if (getsockname(fd, (struct sockaddr *)&address, &size) == 0 &&
         getnameinfo((struct sockaddr *)&address, size, NULL, 0, name, sizeof name,
                     NI_NUMERICSERV) == 0) {
-        (void)sscanf(name, "%d", out_port);
+        *out_port = (int)strtol(name, NULL, 10);
     }
     return fd;
 }
