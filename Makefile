@@ -24,7 +24,7 @@ tsan:     ; @$(call compile,build-tsan,tsan) && $(call check,build-tsan) -L '^(u
 msan:     ; @$(call compile,build-msan,msan) && $(call check,build-msan) -L '^(unit|property|fuzz)$$'
 clang:    ; @$(call compile,build-clang,clang) && $(call check,build-clang) -L '^(unit|property|fuzz)$$'
 fuzz:     ; @$(call compile,build-fuzz,fuzz) && sh tools/fuzz.sh build-fuzz '$(T)' $(S)
-torture:  ; @$(tortured) && TORTURE_REQUESTS=$(REQUESTS) TORTURE_SECONDS=$(SECONDS) $(call check,$(torture_folder)) -L '^torture$$' --verbose
+torture:  ; @$(tortured) && TORTURE_SAN='$(SAN)' TORTURE_REQUESTS=$(REQUESTS) TORTURE_SECONDS=$(SECONDS) $(call check,$(torture_folder)) -L '^torture$$' --verbose
 golden:   build ; @$(call check,build) -L '^golden$$'
 bench:    build ; @$(call check,build) -L '^bench$$' --verbose
 tidy:     ; @{ $(call configured,build-clang,clang); } && sh tools/tidy.sh build-clang

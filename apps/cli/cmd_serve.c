@@ -1,4 +1,7 @@
 /* cmd_serve.c - `packllm serve`: options to the server's configuration, then it runs. */
+#ifdef __linux__
+#include <malloc.h>
+#endif
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,6 +87,17 @@ static int run(struct cli *cli, struct serve *serve) {
     return code;
 }
 
+/* Each connection has a thread. glibc would give many of them a heap of their own, each to keep what one
+ * large request once took: the server would grow for minutes, by as much again as it needs. And it would
+ * let ever larger blocks into the heaps. */
+static void small_heaps(void) {
+#ifdef M_ARENA_MAX
+    (void)mallopt(M_ARENA_MAX, 2);
+    (void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 4 << 20);
+#endif
+}
+
 int cmd_serve(struct cli *cli) {
     const struct args *args = &cli->args;
     char room[KEY_ROOM], error[1200], line[512];
@@ -105,6 +119,7 @@ int cmd_serve(struct cli *cli) {
         work_done(&work);
         return code;
     }
+    small_heaps();
     struct serve *serve = serve_open(&config, error, sizeof error, &code);
     if (serve == NULL) {
         return ui_fail(cli, code, "%s", error);

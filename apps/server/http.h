@@ -18,7 +18,9 @@ struct http_exchange {
     int status;
     const char *type;
     struct buf reply;
-    int retry_after; /* seconds; 0: none */
+    int retry_after;   /* seconds; 0: none */
+    const char *allow; /* of a 405 */
+    bool last;         /* the connection ends with it */
     /* A stream: called by the connection's thread for more; may wait; true: that was the end. reply
      * is sent first. done once it is over or broken off. */
     bool (*more)(struct http_exchange *x, struct buf *out);
@@ -35,10 +37,10 @@ struct http_exchange {
 };
 
 struct http_config {
-    int socket;  /* that listens */
-    int timeout; /* seconds */
-    size_t body; /* most bytes of a body */
-    unsigned connections;
+    int socket;           /* that listens */
+    int timeout;          /* seconds */
+    size_t body;          /* most bytes of a body */
+    unsigned connections; /* that are meant; more are let in, and silent ones then end */
     void *data;
     bool (*admit)(void *data, struct http_exchange *x);  /* false: the reply is there */
     void (*handle)(void *data, struct http_exchange *x); /* fills the reply */
@@ -50,6 +52,8 @@ struct http *http_open(const struct http_config *config);
 void http_quiesce(struct http *http); /* takes no more connections */
 void http_close(struct http *http);
 const char *http_header(const struct http_exchange *x, const char *name); /* NULL: none */
-bool http_gone(const struct http_exchange *x);                            /* the client has left */
+/* Two lengths of one body: where it ends depends on who reads it, and a proxy may read it otherwise. */
+bool http_ambiguous(const struct http_exchange *x);
+bool http_gone(const struct http_exchange *x); /* the client has left */
 
 #endif

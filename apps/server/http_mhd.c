@@ -1,7 +1,8 @@
 /* http_mhd.c - the only file that includes microhttpd.h. A thread for each connection: they wait for
  * the scheduler, and there are few of them (a limit). Timeouts are the library's while bytes move;
  * while we work there is none. A sweep ends connections whose request does not come whole in time,
- * however steadily it drips. */
+ * however steadily it drips; and where there are more connections than we are meant to have, those that
+ * have been silent longest, so that silent ones cannot keep others out. */
 #include <sys/types.h> /* first: microhttpd.h wants these names */
 
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,17 +21,22 @@
 #include "server/http.h"
 
 enum { CHUNK_ROOM = 1 << 24, CONNECTION_MEMORY = 64 << 10 };
+enum { SPARE = 512 };       /* connections beyond those that are meant, before none is accepted */
+enum { SWEEP = 100000000 }; /* nanoseconds */
+static const double WORD = 0.25; /* seconds to send a request in, where connections are scarce */
 
 struct connection { /* one that is open; for the sweep */
     int fd;
-    double since; /* of the request that has not come whole; 0: none is awaited */
+    double since; /* of the request that has not come whole; 0: it has, and we work */
+    bool ended;   /* by the sweep */
 };
 
 struct http {
     struct http_config config;
     struct MHD_Daemon *daemon;
     pthread_mutex_t lock;
-    struct connection *open; /* [config.connections] fd -1: free */
+    struct connection *open; /* [room] fd -1: free */
+    unsigned room;
     pthread_t sweeper;
     bool sweeping;
     atomic_bool stop;
@@ -41,11 +48,11 @@ static int fd_of(struct MHD_Connection *c) {
     return info != NULL ? info->connect_fd : -1;
 }
 
-/* since: a request is awaited from then on; 0: not now; < 0: the connection is gone. */
+/* since: a request is awaited from then on; 0: it has come; < 0: the connection is gone. */
 static void note(struct http *http, int fd, double since) {
     (void)pthread_mutex_lock(&http->lock);
     struct connection *place = NULL;
-    for (unsigned i = 0; i < http->config.connections; i++) {
+    for (unsigned i = 0; i < http->room; i++) {
         struct connection *c = &http->open[i];
         if (c->fd == fd || (c->fd < 0 && place == NULL)) {
             place = c;
@@ -55,23 +62,51 @@ static void note(struct http *http, int fd, double since) {
         }
     }
     if (place != NULL) {
-        *place = since < 0 ? (struct connection){.fd = -1} : (struct connection){fd, since};
+        *place = since < 0 ? (struct connection){.fd = -1}
+                           : (struct connection){.fd = fd, .since = since};
     }
     (void)pthread_mutex_unlock(&http->lock);
+}
+
+/* Its own thread closes it. */
+static void end(struct connection *c) {
+    (void)shutdown(c->fd, SHUT_RDWR);
+    c->since = 0;
+    c->ended = true;
+}
+
+/* Where there are more than `most`, the one that is awaited longest goes, if it has been since before
+ * `limit`; with the lock. */
+static bool end_oldest(struct http *http, unsigned most, double limit) {
+    struct connection *oldest = NULL;
+    unsigned n = 0;
+    for (unsigned i = 0; i < http->room; i++) {
+        struct connection *c = &http->open[i];
+        n += c->fd >= 0 && !c->ended;
+        if (c->fd >= 0 && c->since > 0 && (oldest == NULL || c->since < oldest->since)) {
+            oldest = c;
+        }
+    }
+    if (n <= most || oldest == NULL || oldest->since >= limit) {
+        return false;
+    }
+    end(oldest);
+    return true;
 }
 
 static void *sweep(void *data) {
     struct http *http = data;
     while (!atomic_load(&http->stop)) {
-        (void)nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+        (void)nanosleep(&(struct timespec){.tv_nsec = SWEEP}, NULL);
         (void)pthread_mutex_lock(&http->lock);
-        double limit = base_clock() - (double)http->config.timeout;
-        for (unsigned i = 0; i < http->config.connections; i++) {
+        double now = base_clock(), limit = now - (double)http->config.timeout;
+        for (unsigned i = 0; i < http->room; i++) {
             struct connection *c = &http->open[i];
             if (c->fd >= 0 && c->since > 0 && c->since < limit) {
-                (void)shutdown(c->fd, SHUT_RDWR); /* its own thread closes it */
-                c->since = 0;
+                end(c);
             }
+        }
+        while (end_oldest(http, http->config.connections, now - WORD)) {
         }
         (void)pthread_mutex_unlock(&http->lock);
     }
@@ -80,8 +115,19 @@ static void *sweep(void *data) {
 
 static void on_connection(void *data, struct MHD_Connection *c, void **socket,
                           enum MHD_ConnectionNotificationCode code) {
+    struct http *http = data;
     (void)socket;
-    note(data, fd_of(c), code == MHD_CONNECTION_NOTIFY_STARTED ? base_clock() : -1);
+    if (code != MHD_CONNECTION_NOTIFY_STARTED) {
+        note(http, fd_of(c), -1);
+        return;
+    }
+    double now = base_clock();
+    note(http, fd_of(c), now);
+    /* The library breaks off whoever comes when it has `room`: it shall not come to that. */
+    (void)pthread_mutex_lock(&http->lock);
+    while (end_oldest(http, http->config.connections + SPARE / 2, now)) {
+    }
+    (void)pthread_mutex_unlock(&http->lock);
 }
 
 /* ---- replies ---- */
@@ -137,6 +183,12 @@ static enum MHD_Result send_reply(struct http_exchange *x) {
         (void)snprintf(number, sizeof number, "%d", x->retry_after);
         (void)MHD_add_response_header(r, "Retry-After", number);
     }
+    if (x->allow != NULL) {
+        (void)MHD_add_response_header(r, "Allow", x->allow);
+    }
+    if (x->last) {
+        (void)MHD_add_response_header(r, "Connection", "close");
+    }
     if (x->status == 401) {
         (void)MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
     }
@@ -149,13 +201,13 @@ static enum MHD_Result send_reply(struct http_exchange *x) {
 /* ---- requests ---- */
 
 static void *on_uri(void *data, const char *uri, struct MHD_Connection *c) {
-    (void)data;
     struct http_exchange *x = alloc_zero(1, sizeof *x);
     if (x != NULL) {
         const char *nul = strstr(uri, "%00"), *query = strchr(uri, '?');
         x->cut = nul != NULL && (query == NULL || nul < query);
         x->connection = c;
         x->started = base_clock();
+        note(data, fd_of(c), x->started);
     }
     return x;
 }
@@ -178,7 +230,6 @@ static enum MHD_Result on_request(void *data, struct MHD_Connection *c, const ch
         buf_init(&x->body, http->config.body);
         buf_init(&x->reply, (size_t)1 << 30);
         buf_init(&x->chunk, CHUNK_ROOM);
-        note(http, fd_of(c), x->started);
         /* A refused body is read and dropped, so that the client comes to read the reply. */
         x->refused = !http->config.admit(http->config.data, x);
         return MHD_YES;
@@ -212,7 +263,6 @@ static void on_completed(void *data, struct MHD_Connection *c, void **state,
     if (x == NULL) {
         return;
     }
-    note(http, fd_of(c), 0);
     if (x->admitted) {
         http->config.finished(http->config.data, x, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
         if (x->done != NULL) {
@@ -223,10 +273,26 @@ static void on_completed(void *data, struct MHD_Connection *c, void **state,
         buf_done(&x->chunk);
     }
     base_free(x);
+    note(http, fd_of(c), base_clock()); /* the next one is awaited */
 }
 
 const char *http_header(const struct http_exchange *x, const char *name) {
     return MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, name);
+}
+
+static enum MHD_Result count_length(void *data, enum MHD_ValueKind kind, const char *name,
+                                    const char *value) {
+    (void)kind;
+    (void)value;
+    *(int *)data +=
+        strcasecmp(name, "Content-Length") == 0 || strcasecmp(name, "Transfer-Encoding") == 0;
+    return MHD_YES;
+}
+
+bool http_ambiguous(const struct http_exchange *x) {
+    int n = 0;
+    (void)MHD_get_connection_values(x->connection, MHD_HEADER_KIND, count_length, &n);
+    return n > 1;
 }
 
 bool http_gone(const struct http_exchange *x) {
@@ -249,24 +315,24 @@ struct http *http_open(const struct http_config *config) {
     }
     http->config = *config;
     (void)pthread_mutex_init(&http->lock, NULL);
-    http->open = alloc_array(config->connections, sizeof *http->open);
-    for (unsigned i = 0; http->open != NULL && i < config->connections; i++) {
+    http->room = config->connections + SPARE;
+    http->open = alloc_array(http->room, sizeof *http->open);
+    for (unsigned i = 0; http->open != NULL && i < http->room; i++) {
         http->open[i] = (struct connection){.fd = -1};
     }
     http->daemon =
         http->open == NULL
             ? NULL
-            : MHD_start_daemon(MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD |
-                                   MHD_USE_POLL | MHD_USE_ITC | MHD_USE_ERROR_LOG,
-                               0, NULL, NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log,
-                               NULL, MHD_OPTION_LISTEN_SOCKET, config->socket,
-                               MHD_OPTION_CONNECTION_LIMIT, config->connections,
-                               MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-                               MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->timeout,
-                               MHD_OPTION_URI_LOG_CALLBACK, on_uri, http,
-                               MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
-                               MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
-                               MHD_OPTION_THREAD_STACK_SIZE, (size_t)1 << 20, MHD_OPTION_END);
+            : MHD_start_daemon(
+                  MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL |
+                      MHD_USE_ITC | MHD_USE_ERROR_LOG,
+                  0, NULL, NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+                  MHD_OPTION_LISTEN_SOCKET, config->socket, MHD_OPTION_CONNECTION_LIMIT, http->room,
+                  MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+                  MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->timeout,
+                  MHD_OPTION_URI_LOG_CALLBACK, on_uri, http, MHD_OPTION_NOTIFY_CONNECTION,
+                  on_connection, http, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
+                  MHD_OPTION_THREAD_STACK_SIZE, (size_t)1 << 20, MHD_OPTION_END);
     if (http->daemon == NULL) {
         http_close(http);
         return NULL;

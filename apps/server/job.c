@@ -81,6 +81,20 @@ void job_close(struct job *job) {
     base_free(job);
 }
 
+/* The field that the library complains of; its messages begin with what they are about. */
+static const char *blamed(const char *message) {
+    static const struct {
+        const char *begins, *param;
+    } rows[] = {
+        {"a bias ", "logit_bias"}, {"JSON schema", "response_format"}, {"grammar", "grammar"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (strncmp(message, rows[i].begins, strlen(rows[i].begins)) == 0) {
+            return rows[i].param;
+        }
+    }
+    return NULL;
+}
+
 void job_fail(struct job *job, enum packllm_status status, const struct packllm_error *err) {
     if (job->failed) {
         return;
@@ -90,7 +104,7 @@ void job_fail(struct job *job, enum packllm_status status, const struct packllm_
     switch (status) {
     case PACKLLM_E_ARG:
     case PACKLLM_E_TEXT:
-        (void)ask_fail(e, 400, NULL, "%s", err->message);
+        (void)ask_fail(e, 400, blamed(err->message), "%s", err->message);
         break;
     case PACKLLM_E_CONTEXT:
         (void)ask_fail(e, 400, job->ask.kind == ASK_CHAT ? "messages" : "prompt", "%s",

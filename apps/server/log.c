@@ -6,15 +6,19 @@
 #include "server/private.h"
 
 void log_request(const struct serve *serve, const char *id, const char *method, const char *path,
-                 int status, double seconds, const struct job *job) {
+                 int status, double seconds, struct job *job) {
     struct buf line, safe;
     uint64_t prompt_tokens = 0, tokens = 0;
     if (serve->config.quiet) {
         return;
     }
-    for (size_t i = 0; job != NULL && i < job->n_choices; i++) {
-        prompt_tokens += job->choices[i].prompt_tokens;
-        tokens += job->choices[i].tokens;
+    if (job != NULL) { /* it may still be at work, if the client has left */
+        (void)pthread_mutex_lock(&job->lock);
+        for (size_t i = 0; i < job->n_choices; i++) {
+            prompt_tokens += job->choices[i].prompt_tokens;
+            tokens += job->choices[i].tokens;
+        }
+        (void)pthread_mutex_unlock(&job->lock);
     }
     buf_init(&line, 1 << 16);
     buf_init(&safe, 1 << 12); /* a longer path is cut */

@@ -158,6 +158,8 @@ struct scheduler;
 struct scheduler *scheduler_open(struct serve *serve);
 /* Queues it: true, or false with 429 or 503. */
 bool scheduler_add(struct scheduler *s, struct job *job, struct ask_error *e);
+/* Choices of a cancelled job that nobody has begun are over; not with the job's lock. */
+void scheduler_drop(struct scheduler *s, struct job *job);
 /* No more jobs; what is there is finished, for at most `grace` seconds, then broken off. */
 void scheduler_stop(struct scheduler *s, double grace);
 void scheduler_close(struct scheduler *s); /* once nobody adds any more; NULL allowed */
@@ -221,7 +223,7 @@ void reply_job(struct buf *out, struct job *job);
 bool reply_stream(struct buf *out, struct job *job);
 void reply_weights(struct buf *out, const struct packllm_weights *weights, const char *id);
 
-/* ---- routes.c, guard.c, log.c ---- */
+/* ---- routes.c, model.c, guard.c, log.c ---- */
 
 struct http_exchange;
 struct serve {
@@ -242,15 +244,23 @@ struct serve {
     uint64_t salt, counter;
 };
 
+/* A name that none had before, behind a prefix. */
+void routes_id(struct serve *serve, char *out, size_t room, const char *prefix);
 /* Before the body is read: false with *e (401, 403, 404, 405). */
 bool routes_admit(struct serve *serve, struct http_exchange *x, struct ask_error *e);
 void routes_handle(struct serve *serve, struct http_exchange *x);
+/* model.c: what a request is for becomes its job's; false with *e. */
+bool model_choose(struct serve *serve, struct job *job, struct ask_error *e);
+/* Keeps weights under a new id; the oldest set gives way. */
+bool model_pin(struct serve *serve, const double *weights, char out_id[PIN_ID],
+               struct ask_error *e);
+bool model_unknown(const struct serve *serve, const char *name, struct ask_error *e); /* false */
 bool guard_loopback(const char *host);
 bool guard_key(const char *key, const char *authorization);
 /* host: what the server listens on; loopback_only: other names are refused (DNS rebinding). */
 bool guard_host(const char *host_header, const char *host, bool loopback_only);
 bool guard_origin(const char *origin, const char *host_header);
 void log_request(const struct serve *serve, const char *id, const char *method, const char *path,
-                 int status, double seconds, const struct job *job);
+                 int status, double seconds, struct job *job);
 
 #endif

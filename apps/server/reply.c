@@ -1,5 +1,6 @@
 /* reply.c - structs to JSON: whole replies and pieces of streams are written from the same job, so they
  * cannot say different things. */
+#include <math.h>
 #include <string.h>
 
 #include "base/utf8.h"
@@ -230,7 +231,7 @@ static void members(struct json *json, const struct packllm_weights *w) {
         json_key_double(json, "weight", m->weight);
         json_key_double(json, "bits_per_byte", m->bits_per_byte);
         json_key_double(json, "bits_per_byte_model", m->bits_per_byte_model);
-        json_key_double(json, "perplexity", m->perplexity);
+        json_key_double(json, "perplexity", m->tokens > 0 ? m->perplexity : (double)NAN);
         json_key_uint(json, "tokens", m->tokens);
         json_end_object(json);
     }

@@ -79,6 +79,33 @@ bool scheduler_add(struct scheduler *s, struct job *job, struct ask_error *e) {
     return !full && !stop;
 }
 
+/* Else it would keep its place in the queue, and its connection, until a worker comes to it. */
+void scheduler_drop(struct scheduler *s, struct job *job) {
+    struct packllm_error err = {.status = PACKLLM_E_CANCELLED};
+    (void)pthread_mutex_lock(&s->lock);
+    struct job *before = NULL, *found = s->first;
+    while (found != NULL && found != job) {
+        before = found;
+        found = found->next;
+    }
+    if (found != NULL) {
+        *(before != NULL ? &before->next : &s->first) = job->next;
+        s->last = s->last == job ? before : s->last;
+        s->n_queued--;
+        atomic_store(&s->serve->metrics.value[METRIC_QUEUED], s->n_queued);
+        (void)pthread_mutex_lock(&job->lock);
+        job_fail(job, PACKLLM_E_CANCELLED, &err);
+        for (; job->n_begun < job->n_choices; job->n_begun++) {
+            job->choices[job->n_begun].state = CHOICE_DONE;
+            job->n_ended++;
+        }
+        job->finished = job->n_ended == job->n_choices;
+        (void)pthread_cond_broadcast(&job->changed);
+        (void)pthread_mutex_unlock(&job->lock);
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
 /* ---- one choice ---- */
 
 void choice_weights(struct choice *c, const struct packllm_weights *weights) {
@@ -131,12 +158,9 @@ static enum packllm_status read_prompt(struct scheduler *s, struct choice *c,
         return packllm_session_chat(c->session, ask->messages, ask->n_messages, err);
     }
     const struct ask_prompt *prompt = &ask->prompts[c->prompt];
-    if (ask->kind == ASK_WEIGHTS) {
-        return packllm_session_weigh(c->session, prompt->text, prompt->size, err);
-    }
     struct buf text;
     struct ask_error e;
-    buf_init(&text, ASK_BODY * 4);
+    buf_init(&text, (size_t)ASK_BODY * 4);
     enum packllm_status status = PACKLLM_OK;
     if (prompt->ids == NULL) {
         (void)buf_add(&text, prompt->text, prompt->size);
@@ -146,7 +170,9 @@ static enum packllm_status read_prompt(struct scheduler *s, struct choice *c,
         buf_done(&text);
         return PACKLLM_E_TEXT;
     }
-    if ((ask->echo && ask->logprobs) || text.size == 0) {
+    if (ask->kind == ASK_WEIGHTS) {
+        status = packllm_session_weigh(c->session, text.data, text.size, err);
+    } else if ((ask->echo && ask->logprobs) || text.size == 0) {
         /* It may need a second session, and the pack has room for one more than there are slots. */
         (void)pthread_mutex_lock(&s->echo);
         status = echo_read(s->serve, c, err);
@@ -179,7 +205,8 @@ static void keep_session(struct serve *serve, struct slot *slot, const struct jo
     }
 }
 
-/* The choice is over; the last one ends the job. Nobody here looks at it afterwards. */
+/* The choice is over; the last one ends the job. Nobody here looks at it afterwards. The slot is free
+ * before anybody is told, so that a request which follows finds there what its text shares. */
 static void end_choice(struct worker *w, struct slot *slot, struct choice *c,
                        enum packllm_status status, const struct packllm_error *err) {
     struct job *job = c->job;
@@ -194,6 +221,9 @@ static void end_choice(struct worker *w, struct slot *slot, struct choice *c,
     if (opened) {
         keep_session(w->scheduler->serve, slot, job, status);
     }
+    (void)pthread_mutex_lock(&w->scheduler->lock);
+    slot->busy = false;
+    (void)pthread_mutex_unlock(&w->scheduler->lock);
     (void)pthread_mutex_lock(&job->lock);
     if (status < 0) {
         job_fail(job, status, err);
@@ -345,9 +375,6 @@ static void work_on(struct worker *w, struct choice *c) {
         status = write_reply(s, slot, c, &err);
     }
     end_choice(w, slot, c, status, &err);
-    (void)pthread_mutex_lock(&s->lock);
-    slot->busy = false;
-    (void)pthread_mutex_unlock(&s->lock);
 }
 
 static void *run(void *data) {

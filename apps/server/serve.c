@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -13,7 +14,7 @@
 #include "base/clock.h"
 #include "server/http.h"
 
-enum { GRACE = 10, THREADS_SPARE = 32 };
+enum { GRACE = 10, THREADS_SPARE = 32, BACKLOG = 512 };
 
 static bool on_admit(void *data, struct http_exchange *x) {
     struct ask_error e = {0};
@@ -60,7 +61,7 @@ static int listen_on(const struct serve_config *config, int *out_port, char *err
     int fd = socket(list->ai_family, list->ai_socktype | SOCK_CLOEXEC, list->ai_protocol);
     int one = 1;
     bool fine = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
-                bind(fd, list->ai_addr, list->ai_addrlen) == 0 && listen(fd, 64) == 0;
+                bind(fd, list->ai_addr, list->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0;
     int failed = errno;
     freeaddrinfo(list);
     if (!fine) {
@@ -81,7 +82,7 @@ static int listen_on(const struct serve_config *config, int *out_port, char *err
     if (getsockname(fd, (struct sockaddr *)&address, &size) == 0 &&
         getnameinfo((struct sockaddr *)&address, size, NULL, 0, name, sizeof name,
                     NI_NUMERICSERV) == 0) {
-        (void)sscanf(name, "%d", out_port);
+        *out_port = (int)strtol(name, NULL, 10);
     }
     return fd;
 }

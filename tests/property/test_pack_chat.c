@@ -105,7 +105,7 @@ static int32_t token_of(const struct fake *f, char byte) {
 /* -log softmax over all tokens of the byte. */
 static double nll_of(const struct fake *f, const int32_t *history, size_t n, int32_t token) {
     float logits[1024];
-    double max = -INFINITY, sum = 0;
+    double max = -(double)INFINITY, sum = 0;
     fake_logits(f, history, n, logits);
     for (uint32_t i = 0; i < fake_size(f); i++) {
         max = fmax(max, (double)logits[i]);

@@ -28,7 +28,7 @@ without_models = unittest.skipIf(
 class Running:
     """A server; its log is read from a file."""
 
-    def __init__(self, *args, models=(STORIES, DREAMS), env=None):
+    def __init__(self, *args, models=(STORIES, DREAMS), env=None, ready=True):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="packllm-server-"))
         keep = {k: v for k, v in os.environ.items() if not k.startswith(("PACKLLM", "LLAMA_", "XDG_"))}
         self.env = dict(keep, HOME=str(self.folder), PACKLLM_FETCH_PIP="false", **(env or {}))
@@ -39,7 +39,8 @@ class Running:
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen([*words, *map(str, args)], stdout=log, stderr=log, env=self.env)
         self.port = int(self.wait(r"listening on \S+:(\d+)").group(1))
-        self.wait(r"ready")
+        if ready:
+            self.wait(r"ready")
 
     def log(self):
         return self.log_path.read_text(errors="replace")

@@ -19,6 +19,7 @@ class Completions(Served):
         self.assertEqual(self.server.json("/health"), {"status": "ok"})
         got = self.server.json("/v1/models")
         self.assertEqual([m["id"] for m in got["data"]], ["pack", "stories260K", "aidreams260K"])
+        self.assertEqual(self.server.json("/v1/models/aidreams260K"), got["data"][2])
         self.assertEqual([m["display"] for m in self.server.json("/props")["members"]], [True, False])
 
     def test_a_reply(self):
@@ -87,6 +88,10 @@ class Completions(Served):
             self.assertEqual([(m["name"], m["weight"]) for m in pinned["members"]], list(zip(names, (0.75, 0.25))))
             got = self.complete(prompt=ONCE, model="pack@" + pinned["id"])
             self.assertEqual([m["weight"] for m in got["packllm"]["members"]], [0.75, 0.25])
+        ids = self.server.json("/tokenize", {"prompt": ONCE})["tokens"]
+        text, tokens = (self.server.json("/v1/weights", {"prompt": prompt})["members"] for prompt in (ONCE, ids))
+        for a, b in zip(text, tokens):
+            self.assertAlmostEqual(a["bits_per_byte"], b["bits_per_byte"], delta=1e-3)
         got = self.complete(prompt=ONCE, packllm={"weights": {"aidreams260K": 1, "stories260K": 3}})
         self.assertEqual([m["weight"] for m in got["packllm"]["members"]], [0.75, 0.25])
         got = self.complete(prompt=ONCE, packllm={"members": ["stories260K"]})

@@ -1,4 +1,5 @@
 """Goal: what is wrong is refused with its own status and one clear message, and the security rules hold."""
+import http.client
 import json
 import os
 import socket
@@ -37,7 +38,7 @@ class Bodies(Served):
                              ("response_format", {"type": "nix"}), ("packllm", 3)):
             error, _ = self.refused(400, dict(good, **{field: value}))
             self.assertTrue(error["param"] in (field, None) or field in error["param"], (field, error))
-        for inner in ({"weights": [1]}, {"weights": [0, 0]}, {"weights": [-1, 2]}, {"weights": {"nix": 1}},
+        for inner in ({"weights": [1]}, {"weights": []}, {"weights": {}}, {"weights": [1e300, 1]}, {"weights": [0, 0]}, {"weights": [-1, 2]}, {"weights": {"nix": 1}},
                       {"members": []}, {"members": ["nix"]}, {"context_tokens": -1}):
             self.refused(400, dict(good, packllm=inner))
         self.server.json("/v1/completions", dict(good, unheard_of={"of": 1}))
@@ -59,8 +60,31 @@ class Bodies(Served):
         for path in ("/nix", "/%00", "/metrics%00", "/v1/models%00x", "/v1/models/", "//", "/v1/models%2f"):
             self.refused(404, None, path=path)
         self.assertEqual(self.server.ask("/health?a=%00")[0], 200)
-        self.refused(405, None, "POST", path="/v1/completions")
+        for path, method in (("/v1/completions", "POST"), ("/health", "GET"), ("/v1/models/pack", "GET")):
+            _, headers = self.refused(405, None, method, path=path, method="DELETE")
+            self.assertEqual(headers["Allow"], method)
+        self.refused(404, None, "nix", "pack, stories260K", path="/v1/models/nix")
         self.refused(501, {}, path="/v1/embeddings")
+
+    def test_large_heads(self):
+        """An address or headers beyond the 64 KiB of a connection, and a body in chunks beyond its cap."""
+        self.assertEqual(self.server.ask("/" + "a" * 100000)[0], 414)
+        headers = {"X-%d" % k: "a" * 30000 for k in range(4)}
+        self.assertEqual(self.server.ask("/health", headers=headers)[0], 431)
+        chunks = b"".join(b"%x\r\n%s\r\n" % (1 << 16, b" " * (1 << 16)) for _ in range(140)) + b"0\r\n\r\n"
+        with self.server.socket() as s:
+            s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
+            self.assertIn(b" 413 ", s.recv(4096))
+        for lengths in (b"Content-Length: 3\r\nContent-Length: 30", b"Content-Length: 3\r\nTransfer-Encoding: chunked"):
+            with self.server.socket() as s:
+                s.sendall(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\n" + lengths + b"\r\n\r\n2\r\n{}\r\n0\r\n\r\n")
+                got = b""
+                try:
+                    while part := s.recv(4096):  # and it ends
+                        got += part
+                except ConnectionError:
+                    pass
+            self.assertIn(b" 400 ", got[:20])
 
     def test_context(self):
         error, _ = self.refused(400, {"prompt": "word " * 500})
@@ -88,7 +112,8 @@ class Bodies(Served):
         for schema in ({"type": "string", "minLength": 5, "maxLength": 2}, {"enum": []},
                        {"allOf": [{"type": "string"}, {"type": "number"}]}):
             kind = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
-            self.refused(400, {"prompt": "a", "response_format": kind}, "nothing satisfies it")
+            error, _ = self.refused(400, {"prompt": "a", "response_format": kind}, "nothing satisfies it")
+            self.assertEqual(error["param"], "response_format")
             self.refused(400, {"prompt": "a", "response_format": kind, "stream": True}, "nothing satisfies it")
 
     def test_stops_and_limits(self):
@@ -99,6 +124,11 @@ class Bodies(Served):
         self.refused(400, dict(good, stop="x" * 10000), "10000", "1024")
         self.refused(400, dict(good, max_tokens=-1), "max_tokens")
         self.refused(400, dict(good, logprobs=21), "20")
+        for field, value in (("logit_bias", {"99999": 1}), ("grammar", "root ::= ("), ("grammar", "a" * 70000)):
+            error, _ = self.refused(400, dict(good, **{field: value}))
+            self.assertEqual(error["param"], field)
+        schema = {"type": "json_schema", "json_schema": {"schema": {"description": "a" * 70000}}}
+        self.refused(400, dict(good, response_format=schema), "65536")
         chat = {"messages": [{"role": "user", "content": "a"}], "logprobs": True, "top_logprobs": 21}
         self.refused(400, chat, "20", path="/v1/chat/completions")
 
@@ -115,10 +145,24 @@ class Bodies(Served):
     def test_chats(self):
         chat = "/v1/chat/completions"
         self.refused(400, {"messages": []}, path=chat)
-        self.refused(400, {"messages": [{"role": "king", "content": "a"}]}, "king", path=chat)
+        for message, param, says in (("a", "messages[1]", "role and content"), ({"role": "user"}, "messages[1].content", "text parts"),
+                                     ({"content": "a"}, "messages[1].role", "string"),
+                                     ({"role": "king", "content": "a"}, "messages[1].role", "king"),
+                                     ({"role": "user", "content": [3]}, "messages[1].content", "part 0"),
+                                     ({"role": "user", "content": [{"type": "text"}]}, "messages[1].content", '"text"')):
+            error, _ = self.refused(400, {"messages": [{"role": "system", "content": "a"}, message]}, says, path=chat)
+            self.assertEqual(error["param"], param)
+        self.refused(400, {"messages": [{"role": "user", "content": "a"}], "response_format": "json"}, "object", path=chat)
         self.refused(400, {"messages": [{"role": "assistant", "content": "a"}]}, "user", path=chat)
         picture = [{"type": "image_url", "image_url": {"url": "x"}}]
         self.refused(400, {"messages": [{"role": "user", "content": picture}]}, "only text", path=chat)
+
+    def test_small_routes(self):
+        for path in ("/tokenize", "/detokenize"):
+            self.refused(400, [], "object", path=path)
+        error, _ = self.refused(400, {"tokens": [99999]}, "99999", path="/detokenize")
+        self.assertEqual(error["param"], "tokens")
+        self.refused(400, {"prompt": ["a", "b"]}, "2 texts", path="/v1/weights")
 
     def test_hosts_and_origins(self):
         self.refused(403, None, path="/v1/models", headers={"Host": "evil.example:80"})
@@ -154,6 +198,56 @@ class Bodies(Served):
                 pass
         self.assertLess(time.time() - start, 6)
         self.assertEqual(self.server.ask("/health")[0], 200)
+
+    def test_silent_connections(self):
+        """More of them than are let in cannot keep others out, nor disturb who is being answered."""
+        long = {"prompt": ONCE, "max_tokens": 300, "ignore_eos": True, "model": "stories260K", "stream": True}
+        got, silent = [], []
+        thread = threading.Thread(target=lambda: got.append(self.server.ask("/v1/completions", long)[2]))
+        thread.start()
+        try:
+            for count in (200, 200):
+                for _ in range(count):
+                    s = socket.socket()
+                    s.setblocking(False)
+                    s.connect_ex(("127.0.0.1", self.server.port))
+                    silent.append(s)
+                for _ in range(5):
+                    start = time.time()
+                    self.assertEqual(self.server.ask("/health", timeout=10)[0], 200)
+                    self.assertLess(time.time() - start, 1.8)  # --timeout, which ends them in any case, is 2
+            kept = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
+            for _ in range(3):  # one that goes on asking is not among them
+                kept.request("GET", "/health")
+                self.assertEqual(kept.getresponse().read(), b'{"status":"ok"}')
+                time.sleep(0.1)
+            kept.close()
+        finally:
+            for s in silent:
+                s.close()
+            thread.join()
+        self.assertEqual(events(got[0])[-1], "[DONE]")
+
+    def test_slow_readers(self):
+        """A client that does not read its stream is let go after --timeout, and its work ends."""
+        body = {"prompt": ["Once upon a time"] * 8, "n": 16, "max_tokens": 300, "logprobs": 20, "ignore_eos": True, "temperature": 1,
+                "model": "stories260K", "stream": True}
+        data = json.dumps(body).encode()
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            s.connect(("127.0.0.1", self.server.port))
+            s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
+            time.sleep(1)
+            self.left_alone(20)
+            s.settimeout(20)
+            got = b""
+            try:
+                while part := s.recv(1 << 16):
+                    got += part
+            except ConnectionError:
+                pass
+        self.assertIn(b"data: ", got)
+        self.assertNotIn(b"[DONE]", got)
 
     def test_half_closed(self):
         """A client that ends its own direction has left, whole request or not: its work stops, nothing is kept."""
@@ -198,6 +292,34 @@ class Bodies(Served):
             s.close()
         self.left_alone()
 
+    def test_who_waits_and_leaves(self):
+        """Regression: a request whose client left kept its place in the queue until a worker came to it."""
+        # All choices of a prompt of 512 bytes and more are one worker's, one after the other.
+        body = {"prompt": ONCE * 7, "max_tokens": 250, "n": 16, "temperature": 1, "ignore_eos": True, "model": "stories260K"}
+        data = json.dumps(body).encode()
+        asked = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(data) + data
+        with self.server.socket() as first:
+            first.sendall(asked)
+            until = time.time() + 5
+            while self.server.metric("sessions_active") == 0 and time.time() < until:
+                time.sleep(0.01)
+            for _ in range(3):
+                waiting = [self.server.socket() for _ in range(2)]
+                for s in waiting:
+                    s.sendall(asked)
+                until = time.time() + 5
+                while self.server.metric("requests_queued") < 2 and time.time() < until:
+                    time.sleep(0.01)
+                self.assertEqual(self.server.metric("requests_queued"), 2)
+                for s in waiting:
+                    s.close()
+                until = time.time() + 2
+                while self.server.metric("requests_queued") > 0 and time.time() < until:
+                    time.sleep(0.01)
+                self.assertEqual(self.server.metric("requests_queued"), 0)
+            self.assertEqual(self.server.metric("sessions_active"), 1, "the first one should still be at work")
+        self.left_alone()
+
     def left_alone(self, seconds=3):
         until = time.time() + seconds
         while time.time() < until:
@@ -222,7 +344,8 @@ class Bodies(Served):
 
     def test_pings_while_it_waits(self):
         ids = self.server.json("/tokenize", {"prompt": ONCE})["tokens"]
-        data = json.dumps({"prompt": ONCE, "max_tokens": 450, "temperature": 1, "ignore_eos": True, "top_k": 0,
+        # All choices of a prompt of 512 bytes and more are one worker's, one after the other.
+        data = json.dumps({"prompt": ONCE * 7, "max_tokens": 250, "temperature": 1, "ignore_eos": True, "top_k": 0, "n": 8,
                            "model": "stories260K", "logprobs": 20}).encode()
         server = Running("--parallel", "1")
         self.addCleanup(server.stop)
@@ -331,6 +454,26 @@ class Stopping(unittest.TestCase):
             self.assertRegex(server.log(), "listening on http://127.0.0.1:[0-9]+\nready")
         finally:
             server.stop()
+
+    def test_while_it_loads(self):
+        """Until the members are there: 503 "Loading model", but the page."""
+        server = Running(models=["%s,name=m%d" % (STORIES, k) for k in range(60)], ready=False)
+        seen = 0
+        try:
+            while True:
+                page = server.ask("/")[0]
+                got = [server.ask(*ask) for ask in (("/v1/completions", {"prompt": "a", "max_tokens": 1}), ("/health",))]
+                self.assertEqual(page, 200)
+                if got[1][0] == 200:
+                    break
+                for status, headers, data in got:
+                    self.assertEqual((status, headers["Retry-After"], json.loads(data)["error"]["message"]), (503, "1", "Loading model"))
+                seen += 1
+            server.wait("ready")
+        finally:
+            self.assertEqual(server.stop(), 0)
+        if seen == 0:
+            self.skipTest("the members were loaded before anybody could ask")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class Why(Served):
             for p, q in zip(pieces, whole["packllm"]["pieces"]):
                 # The second one found the prompt evaluated: other batches, other rounding.
                 self.assertEqual(p["text"], q["text"])
-                self.assertAlmostEqual(p["logprob"], q["logprob"], places=4)
+                self.assertAlmostEqual(p["logprob"], q["logprob"], delta=2e-3)
                 for m, n in zip(p["members"], q["members"]):
                     self.assertEqual((m["name"], m["would"]), (n["name"], n["would"]))
                     self.assertAlmostEqual(m["weight"], n["weight"], places=4)

@@ -21,6 +21,8 @@ REQUESTS = int(os.environ.get("TORTURE_REQUESTS", "120"))
 SECONDS = float(os.environ.get("TORTURE_SECONDS", "12"))
 SEED = int(os.environ.get("TORTURE_SEED", "1"))
 CLIENTS, TIMEOUT = 12, 3
+# TSan keeps what it knows of all memory and of every thread there ever was: its own growth is not the server's.
+GROWTH = 1.12 if "thread" in os.environ.get("TORTURE_SAN", "") else 1.03
 MARGIN = 0.15  # nats between the two likeliest tokens, at every step of a question that is asked
 TEXTS = ["Once upon a time", ONCE, "The cat sat on the mat and", "One day, a boy named Tim went to the", "Tom and Sue went to the park",
          ONCE + " One day, she", "It was raining, so", "My mother said that we", "There was a big dog. The dog", "The little bird was very",
@@ -35,6 +37,9 @@ def candidates():
         yield COMPLETIONS, {"model": model, "prompt": text, "max_tokens": 12, "temperature": 0, "logprobs": 2}
         yield CHAT, {"model": model, "messages": [{"role": "system", "content": "You tell stories."}, {"role": "user", "content": text}],
                      "max_tokens": 8, "temperature": 0, "logprobs": True, "top_logprobs": 2}
+        if k < 8:  # long and alike in front: who comes at the same time takes over what another reads
+            yield COMPLETIONS, {"model": "stories260K", "prompt": "A story. " + ONCE * 4 + " " + text, "max_tokens": 6, "temperature": 0,
+                                "logprobs": 2}
         if k < 6:
             yield COMPLETIONS, {"model": "stories260K", "prompt": text, "max_tokens": 8, "temperature": 0, "logprobs": 2, "echo": True}
             yield COMPLETIONS, {"prompt": text, "max_tokens": 10, "temperature": 0, "logprobs": 2, "packllm": {"weights": [0.6, 0.4]}}
@@ -263,8 +268,9 @@ class Torture(unittest.TestCase):
               % (REQUESTS, took, SEED, self.count["good"], REQUESTS - self.count["good"], len(self.questions), before, tuple(most[0]),
                  tuple(most[1]), after), file=sys.stderr)
         self.assertEqual(self.wrong, [])
+        print("%d prompts began with what another one had read" % self.server.metric("prompts_shared_total"), file=sys.stderr)
         if REQUESTS >= 1000:  # a short run has not seen everything once
-            self.assertLess(most[1][0], most[0][0] * 1.03 + 2048, "resident memory grows")
+            self.assertLess(most[1][0], most[0][0] * GROWTH + 2048, "resident memory grows")
         self.assertLessEqual(after[1], before[1], "descriptors are left open")
         self.assertLessEqual(after[2], before[2], "threads are left")
         for path, body, answer in self.questions:

@@ -51,6 +51,35 @@ static void fields(void **state) {
     ask_done(&ask);
 }
 
+/* Errors in a chat name the message and its field. */
+static void messages(void **state) {
+    (void)state;
+    static const struct {
+        const char *body, *param;
+    } cases[] = {
+        {"{\"messages\":[]}", "messages"},
+        {"{\"messages\":[3]}", "messages[0]"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"king\"}]}",
+         "messages[1].role"},
+        {"{\"messages\":[{\"content\":\"a\"}]}", "messages[0].role"},
+        {"{\"messages\":[{\"role\":\"user\"}]}", "messages[0].content"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]}",
+         "messages[0].content"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]}",
+         "messages[0].content"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"response_format\":\"json\"}",
+         "response_format"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct ask ask;
+        struct ask_error e;
+        assert_false(parse(&ask, ASK_CHAT, cases[i].body, &e));
+        assert_int_equal(e.status, 400);
+        assert_string_equal(e.param, cases[i].param);
+        ask_done(&ask);
+    }
+}
+
 static void refusals(void **state) {
     (void)state;
     static const struct {
@@ -124,10 +153,8 @@ static void key_files(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fields),
-        cmocka_unit_test(refusals),
-        cmocka_unit_test(guards),
-        cmocka_unit_test(key_files),
+        cmocka_unit_test(fields), cmocka_unit_test(messages),  cmocka_unit_test(refusals),
+        cmocka_unit_test(guards), cmocka_unit_test(key_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
