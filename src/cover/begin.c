@@ -75,8 +75,7 @@ enum packllm_status cover_ended_told(struct cover *c, double *out_share,
     if (c->n_chain == 0 || c->size != c->known || !node_ready(c->chain[first])) {
         return PACKLLM_OK;
     }
-    memset(c->count, 0, sizeof c->count);
-    c->n_counted = 0.0;
+    front_count_anew(c);
     c->n_request = 0;
     front_start(c, &c->front, c->chain[first]);
     enum packllm_status status = PACKLLM_OK;

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "cover/private.h"
+#include "math/vec.h"
 
 /* Far below the floor of the pooled distribution (1e-9 / 257). */
 #define NEGLIGIBLE 1e-14
@@ -143,9 +144,34 @@ void front_start(struct cover *c, struct cover_view *f, struct cover_node *node)
     c->standin_due = true; /* who goes on by tokens needs none */
 }
 
+/* Krichevsky-Trofimov: half a count for each byte beforehand. */
+static double frequency(const struct cover *c, int byte) {
+    return (c->count[byte] + 0.5) / (c->n_counted + 128.0);
+}
+
+/* All of them, so[256]. */
+static void frequencies(const struct cover *c, double *so) {
+    vec_double v;
+    for (size_t b = 0; b < 256; b += VEC_LANES) {
+        vec_load(c->count + b, &v);
+        v = (v + 0.5) / (c->n_counted + 128.0);
+        vec_store(&v, so + b);
+    }
+}
+
+void front_count_anew(struct cover *c) {
+    memset(c->count, 0, sizeof c->count);
+    c->n_counted = 0.0;
+    c->often_known = false;
+}
+
 void front_ready(struct cover *c) {
     if (c->standin_due && c->front.n_open == 1) {
         front_set_standin(c, c->front.open[0].node);
+    }
+    if (!c->often_known) {
+        frequencies(c, c->often);
+        c->often_known = true;
     }
 }
 
@@ -167,11 +193,7 @@ void front_count(struct cover *c, uint8_t byte) {
     }
     c->count[byte] += 1.0;
     c->n_counted += 1.0;
-}
-
-/* Krichevsky-Trofimov: half a count for each byte beforehand. */
-static double frequency(const struct cover *c, int byte) {
-    return (c->count[byte] + 0.5) / (c->n_counted + 128.0);
+    c->often_known = false;
 }
 
 /* Probability of the event right behind an end. */
@@ -261,7 +283,31 @@ double front_step(const struct cover *c, const struct cover_view *from, uint8_t 
     return total;
 }
 
+static double sum_events(const double *q) {
+    vec_double sums = {0}, v;
+    for (size_t e = 0; e < 256; e += VEC_LANES) {
+        vec_load(q + e, &v);
+        sums += v;
+    }
+    return vec_sum(&sums) + q[PACKLLM_EVENT_END];
+}
+
+/* q += w * fresh, of all events; often: the frequencies. */
+static void add_fresh(const struct cover *c, const double *often, double w, double *q) {
+    vec_double v, standin, f;
+    for (size_t b = 0; b < 256; b += VEC_LANES) {
+        vec_load(q + b, &v);
+        vec_load(c->standin + b, &standin);
+        vec_load(often + b, &f);
+        v += w * (standin + FRESH_FREQUENCY * (f - standin));
+        vec_store(&v, q + b);
+    }
+    q[PACKLLM_EVENT_END] += w * fresh(c, PACKLLM_EVENT_END);
+}
+
 double front_next(const struct cover *c, const struct cover_view *f, double *q) {
+    double made[256];
+    const double *often = c->often;
     memset(q, 0, PACKLLM_EVENTS * sizeof *q);
     if (f->lost || f->n_open + f->n_parked == 0) {
         for (int e = 0; e < PACKLLM_EVENTS; e++) {
@@ -269,19 +315,21 @@ double front_next(const struct cover *c, const struct cover_view *f, double *q) 
         }
         return 1.0;
     }
-    double here = 0.0, deep = 0.0, sum = 0.0;
+    double here = 0.0, deep = 0.0;
     for (unsigned i = 0; i < f->n_open; i++) {
         node_spread(c, &f->open[i], f->x, f->open[i].w, q);
     }
     for (unsigned i = 0; i < f->n_parked; i++) {
         *(f->parked[i].at == f->x ? &here : &deep) += f->parked[i].w;
     }
-    for (int e = 0; e < PACKLLM_EVENTS && here > 0.0; e++) {
-        q[e] += here * fresh(c, e);
+    if (!c->often_known && f->n_parked > 0) {
+        frequencies(c, made);
+        often = made;
     }
-    for (int e = 0; e < PACKLLM_EVENTS; e++) {
-        sum += q[e];
+    if (here > 0.0) {
+        add_fresh(c, often, here, q);
     }
+    double sum = sum_events(q);
     if (sum < 1e-9) {
         for (int e = 0; e < PACKLLM_EVENTS; e++) {
             q[e] = fresh(c, e);
@@ -290,11 +338,16 @@ double front_next(const struct cover *c, const struct cover_view *f, double *q) 
     }
     /* Masses are floats: without deep ends the sum is 1 to about 1e-6. */
     double counted = deep * FREQUENCY, rest = (1.0 - counted) / sum;
-    for (int e = 0; e < PACKLLM_EVENTS; e++) {
-        q[e] *= rest;
+    vec_double v, byte;
+    for (size_t b = 0; b < 256; b += VEC_LANES) {
+        vec_load(q + b, &v);
+        v *= rest;
+        if (counted > 0.0) {
+            vec_load(often + b, &byte);
+            v += counted * byte;
+        }
+        vec_store(&v, q + b);
     }
-    for (int b = 0; b < 256 && counted > 0.0; b++) {
-        q[b] += counted * frequency(c, b);
-    }
+    q[PACKLLM_EVENT_END] *= rest;
     return here + deep;
 }

@@ -140,6 +140,8 @@ struct cover {
     double standin[PACKLLM_EVENTS]; /* stand-in for the next event behind a parked end */
     bool standin_due;               /* not made yet: of the one history that the front is */
     double count[256], n_counted;   /* bytes of the text so far, older ones less */
+    double often[256];              /* their frequencies, where */
+    bool often_known;
     double *p_last; /* [room + 1] probability the walk gave to each byte of the member's text */
     uint64_t resyncs;
 
@@ -193,6 +195,7 @@ void front_add_open(struct cover_view *f, struct cover_node *node, double w,
 double front_step(const struct cover *c, const struct cover_view *from, uint8_t byte,
                   struct cover_view *to);
 void front_count(struct cover *c, uint8_t byte); /* the text goes on with it */
+void front_count_anew(struct cover *c);
 double front_next(const struct cover *c, const struct cover_view *f, double *q);
 double front_normalise(const struct cover *c, struct cover_view *f);
 void front_park(struct cover_view *f, const struct cover_parked *parked);
