@@ -332,7 +332,8 @@ struct packllm_piece {
     const char *text; /* valid UTF-8, owned by the session until the next step */
     size_t size;      /* bytes; 0 while a character is incomplete */
     int32_t token;    /* display token, or -1 (bytewise choice) */
-    double logprob;   /* log pi of it, nats (docs/math.md) */
+    /* log pi of it, nats (docs/math.md); exact with n_top > 0 or why, else to some hundredths */
+    double logprob;
     /* Bytes of the token that the prompt ended with, so that only the others are text: > 0 at most for
      * the first token behind a prompt that ends inside one. */
     size_t begun;

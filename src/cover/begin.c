@@ -61,35 +61,49 @@ double cover_ended(const struct cover *c) {
     return all > 0.0 ? ended / all : 1.0;
 }
 
-enum packllm_status cover_ended_told(struct cover *c, double *out_share,
-                                     struct packllm_error *err) {
-    uint64_t resyncs = c->resyncs;
+/* Where a walk over the last TAIL bytes begins: what begins further back hardly reaches the end. NULL:
+ * what follows from its row is not known. */
+static struct cover_node *tail_start(const struct cover *c) {
     size_t first = c->n_chain;
-    double ended = 0.0, all = 0.0;
-    *out_share = 1.0;
-    /* What begins further back hardly reaches the end. */
     while (first > 0 && c->chain[first - 1]->at + TAIL > c->size) {
         first--;
     }
     first = first > 0 ? first - 1 : 0;
-    if (c->n_chain == 0 || c->size != c->known || !node_ready(c->chain[first])) {
-        return PACKLLM_OK;
-    }
-    memset(c->count, 0, sizeof c->count);
-    c->n_counted = 0.0;
-    c->n_request = 0;
-    front_start(c, &c->front, c->chain[first]);
+    bool known = c->n_chain > 0 && c->size == c->known && node_ready(c->chain[first]);
+    return known ? c->chain[first] : NULL;
+}
+
+/* The walk from there, on the rows that there are; others are asked for. */
+static enum packllm_status walk_tail(struct cover *c, struct cover_node *start,
+                                     struct packllm_error *err) {
+    uint64_t resyncs = c->resyncs;
     enum packllm_status status = PACKLLM_OK;
-    for (size_t x = c->chain[first]->at; x < c->known && status >= 0; x++) {
+    front_count_anew(c);
+    c->n_request = 0;
+    front_start(c, &c->front, start);
+    front_ready(c);
+    for (size_t x = start->at; x < c->known && status >= 0; x++) {
         c->p_last[x] = front_step(c, &c->front, (uint8_t)c->text[x], &c->front);
         front_count(c, (uint8_t)c->text[x]);
         status = settle_front(c, true, err);
     }
+    c->resyncs = resyncs;
+    return status;
+}
+
+enum packllm_status cover_ended_told(struct cover *c, double *out_share,
+                                     struct packllm_error *err) {
+    struct cover_node *start = tail_start(c);
+    double ended = 0.0, all = 0.0;
+    *out_share = 1.0;
+    if (start == NULL) {
+        return PACKLLM_OK;
+    }
+    enum packllm_status status = walk_tail(c, start, err);
     for (size_t i = 0; i < c->n_request; i++) {
         c->request[i]->wanted = false; /* nobody evaluates them */
     }
     c->n_request = 0;
-    c->resyncs = resyncs;
     for (unsigned i = 0; i < c->front.n_open && !c->front.lost; i++) {
         double mine = share(c, &c->front.open[i]);
         all += mine;
@@ -99,6 +113,20 @@ enum packllm_status cover_ended_told(struct cover *c, double *out_share,
         all += c->front.parked[i].w;
     }
     *out_share = all > 0.0 ? ended / all : 1.0;
+    return status;
+}
+
+enum packllm_status cover_read_tail(struct cover *c, bool *out_read, struct packllm_error *err) {
+    struct cover_node *start = tail_start(c);
+    *out_read = start != NULL;
+    if (start == NULL) {
+        return PACKLLM_OK;
+    }
+    enum packllm_status status = walk_tail(c, start, err);
+    for (size_t round = 0; round < TAIL && status >= 0 && c->n_request > 0; round++) {
+        status = lane_evaluate(c, c->request, c->n_request, err);
+        status = status >= 0 ? walk_tail(c, start, err) : status;
+    }
     return status;
 }
 

@@ -41,6 +41,9 @@ enum packllm_status cover_open(struct cover **out, struct member *member,
         }
     }
     if (status >= 0) {
+        status = recall_open(&c->recall, tree->n, err);
+    }
+    if (status >= 0) {
         status = member_context_open(member, &c->kv, err);
     }
     if (status < 0) {
@@ -74,6 +77,7 @@ void cover_close(struct cover *c) {
         base_free(c->lanes[k].tokens);
     }
     member_context_close(c->kv);
+    recall_done(&c->recall);
     base_free(c->text);
     base_free(c->nodes);
     base_free(c->at);
@@ -380,8 +384,7 @@ enum packllm_status cover_walk_from(struct cover *c, size_t from, cover_visit_fn
     enum packllm_status status = PACKLLM_OK;
     assert(c->n_chain > 0 && c->size == c->known);
     c->resyncs = 0;
-    memset(c->count, 0, sizeof c->count);
-    c->n_counted = 0.0;
+    front_count_anew(c);
     front_start(c, &c->front, c->root);
     front_ready(c);
     for (size_t x = 0; x < c->known && status >= 0; x++) {
@@ -412,8 +415,7 @@ enum packllm_status cover_begin(struct cover *c, bool tokens, struct packllm_err
     if (status < 0) {
         return status;
     }
-    memset(c->count, 0, sizeof c->count);
-    c->n_counted = 0.0;
+    front_count_anew(c);
     front_start(c, &c->front, node);
     return !tokens && c->lead > 0 ? cover_extend(c, " ", 1, false, err) : PACKLLM_OK;
 }

@@ -165,6 +165,10 @@ double cover_ended(const struct cover *cover);
  * of no end there. Text and rows stay; cover_narrow, or cover_sync and cover_walk, may follow. */
 enum packllm_status cover_ended_told(struct cover *cover, double *out_share,
                                      struct packllm_error *err);
+/* Behind cover_read_tokens, too: evaluates the other ends of the last bytes, where a token that reaches the
+ * end may have begun. The front stands at the end then, as behind cover_walk. *out_read false: no row of the text before is known,
+ * and nothing was done. */
+enum packllm_status cover_read_tail(struct cover *cover, bool *out_read, struct packllm_error *err);
 /* Whether that history with the token behind it is canonical. */
 enum packllm_status cover_check_begun(struct cover *cover, const struct cover_begun *begun,
                                       int32_t token, bool *canonical, struct packllm_error *err);

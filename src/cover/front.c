@@ -13,12 +13,15 @@
 #include <string.h>
 
 #include "cover/private.h"
+#include "math/vec.h"
 
 /* Far below the floor of the pooled distribution (1e-9 / 257). */
 #define NEGLIGIBLE 1e-14
 /* How much of a stand-in comes from the frequencies of bytes: of deep ends, and right behind one. */
 #define FREQUENCY 0.1
 #define FRESH_FREQUENCY 0.5
+/* How much of it what is recalled of the token takes over, where something is. */
+#define RECALLED 0.7
 
 static const struct cover_slice *slice_of(const struct cover *c, const struct cover_node *node,
                                           size_t depth) {
@@ -143,9 +146,35 @@ void front_start(struct cover *c, struct cover_view *f, struct cover_node *node)
     c->standin_due = true; /* who goes on by tokens needs none */
 }
 
+/* Krichevsky-Trofimov: half a count for each byte beforehand. */
+static double frequency(const struct cover *c, int byte) {
+    return (c->count[byte] + 0.5) / (c->n_counted + 128.0);
+}
+
+/* All of them, so[256]. */
+static void frequencies(const struct cover *c, double *so) {
+    vec_double v;
+    for (size_t b = 0; b < 256; b += VEC_LANES) {
+        vec_load(c->count + b, &v);
+        v = (v + 0.5) / (c->n_counted + 128.0);
+        vec_store(&v, so + b);
+    }
+}
+
+void front_count_anew(struct cover *c) {
+    memset(c->count, 0, sizeof c->count);
+    c->n_counted = 0.0;
+    c->often_known = false;
+    recall_forget(&c->recall);
+}
+
 void front_ready(struct cover *c) {
     if (c->standin_due && c->front.n_open == 1) {
         front_set_standin(c, c->front.open[0].node);
+    }
+    if (!c->often_known) {
+        frequencies(c, c->often);
+        c->often_known = true;
     }
 }
 
@@ -167,17 +196,20 @@ void front_count(struct cover *c, uint8_t byte) {
     }
     c->count[byte] += 1.0;
     c->n_counted += 1.0;
-}
-
-/* Krichevsky-Trofimov: half a count for each byte beforehand. */
-static double frequency(const struct cover *c, int byte) {
-    return (c->count[byte] + 0.5) / (c->n_counted + 128.0);
+    c->often_known = false;
 }
 
 /* Probability of the event right behind an end. */
 static double fresh(const struct cover *c, int event) {
     double f = event == PACKLLM_EVENT_END ? 0.0 : frequency(c, event);
     return c->standin[event] + FRESH_FREQUENCY * (f - c->standin[event]);
+}
+
+/* The same, behind an end of this token. */
+static double behind(const struct cover *c, int32_t token, int event) {
+    const double *follows = recall_of(&c->recall, token);
+    double any = fresh(c, event);
+    return follows != NULL ? any + RECALLED * (follows[event] - any) : any;
 }
 
 /* Of the tokenisations that end at one byte the heaviest goes on with the weight of all. */
@@ -230,7 +262,7 @@ double front_step(const struct cover *c, const struct cover_view *from, uint8_t 
     to->n_open = n_open;
     for (unsigned i = 0; i < to->n_parked; i++) {
         if (to->parked[i].at == x) {
-            to->parked[i].w *= fresh(c, byte);
+            to->parked[i].w *= behind(c, to->parked[i].token, byte);
             rest += to->parked[i].w;
             total += to->parked[i].w;
         } else {
@@ -261,7 +293,42 @@ double front_step(const struct cover *c, const struct cover_view *from, uint8_t 
     return total;
 }
 
+static double sum_events(const double *q) {
+    vec_double sums = {0}, v;
+    for (size_t e = 0; e < 256; e += VEC_LANES) {
+        vec_load(q + e, &v);
+        sums += v;
+    }
+    return vec_sum(&sums) + q[PACKLLM_EVENT_END];
+}
+
+/* q += w * fresh, of all events; often: the frequencies. */
+static void add_fresh(const struct cover *c, const double *often, double w, double *q) {
+    vec_double v, standin, f;
+    for (size_t b = 0; b < 256; b += VEC_LANES) {
+        vec_load(q + b, &v);
+        vec_load(c->standin + b, &standin);
+        vec_load(often + b, &f);
+        v += w * (standin + FRESH_FREQUENCY * (f - standin));
+        vec_store(&v, q + b);
+    }
+    q[PACKLLM_EVENT_END] += w * fresh(c, PACKLLM_EVENT_END);
+}
+
+static void add_events(const double *follows, double w, double *q) {
+    vec_double v, first;
+    for (size_t b = 0; b < 256; b += VEC_LANES) {
+        vec_load(q + b, &v);
+        vec_load(follows + b, &first);
+        v += w * first;
+        vec_store(&v, q + b);
+    }
+    q[PACKLLM_EVENT_END] += w * follows[PACKLLM_EVENT_END];
+}
+
 double front_next(const struct cover *c, const struct cover_view *f, double *q) {
+    double made[256];
+    const double *often = c->often;
     memset(q, 0, PACKLLM_EVENTS * sizeof *q);
     if (f->lost || f->n_open + f->n_parked == 0) {
         for (int e = 0; e < PACKLLM_EVENTS; e++) {
@@ -269,19 +336,27 @@ double front_next(const struct cover *c, const struct cover_view *f, double *q) 
         }
         return 1.0;
     }
-    double here = 0.0, deep = 0.0, sum = 0.0;
+    double here = 0.0, fresh_here = 0.0, deep = 0.0;
     for (unsigned i = 0; i < f->n_open; i++) {
         node_spread(c, &f->open[i], f->x, f->open[i].w, q);
     }
+    if (!c->often_known && f->n_parked > 0) {
+        frequencies(c, made);
+        often = made;
+    }
     for (unsigned i = 0; i < f->n_parked; i++) {
-        *(f->parked[i].at == f->x ? &here : &deep) += f->parked[i].w;
+        const struct cover_parked *p = &f->parked[i];
+        const double *follows = p->at == f->x ? recall_of(&c->recall, p->token) : NULL;
+        *(p->at == f->x ? &here : &deep) += p->w;
+        if (follows != NULL) {
+            add_events(follows, p->w * RECALLED, q);
+        }
+        fresh_here += p->at != f->x ? 0.0 : follows != NULL ? p->w * (1.0 - RECALLED) : p->w;
     }
-    for (int e = 0; e < PACKLLM_EVENTS && here > 0.0; e++) {
-        q[e] += here * fresh(c, e);
+    if (here > 0.0) {
+        add_fresh(c, often, fresh_here, q);
     }
-    for (int e = 0; e < PACKLLM_EVENTS; e++) {
-        sum += q[e];
-    }
+    double sum = sum_events(q);
     if (sum < 1e-9) {
         for (int e = 0; e < PACKLLM_EVENTS; e++) {
             q[e] = fresh(c, e);
@@ -290,11 +365,16 @@ double front_next(const struct cover *c, const struct cover_view *f, double *q) 
     }
     /* Masses are floats: without deep ends the sum is 1 to about 1e-6. */
     double counted = deep * FREQUENCY, rest = (1.0 - counted) / sum;
-    for (int e = 0; e < PACKLLM_EVENTS; e++) {
-        q[e] *= rest;
+    vec_double v, byte;
+    for (size_t b = 0; b < 256; b += VEC_LANES) {
+        vec_load(q + b, &v);
+        v *= rest;
+        if (counted > 0.0) {
+            vec_load(often + b, &byte);
+            v += counted * byte;
+        }
+        vec_store(&v, q + b);
     }
-    for (int b = 0; b < 256 && counted > 0.0; b++) {
-        q[b] += counted * frequency(c, b);
-    }
+    q[PACKLLM_EVENT_END] *= rest;
     return here + deep;
 }

@@ -13,20 +13,21 @@
     ((size_t)PACKLLM_EVENTS / VEC_LANES * VEC_LANES) /* 256: the events in whole vectors */
 #define PADDED ((size_t)VEC_PAD(PACKLLM_EVENTS))
 
+static void floored_log(vec_double *v) {
+    *v = (1 - FUSE_FLOOR) * *v + FUSE_FLOOR / PACKLLM_EVENTS;
+    vec_log(v);
+}
+
 void fuse_floor(const double *q, float *out_logq) {
-    double padded[PADDED];
-    for (size_t c = 0; c < PADDED; c++) {
-        double share = c < PACKLLM_EVENTS ? q[c] : 1;
-        padded[c] = (1 - FUSE_FLOOR) * share + FUSE_FLOOR / PACKLLM_EVENTS;
+    vec_double v;
+    for (size_t c = 0; c < WHOLE; c += VEC_LANES) {
+        vec_load(q + c, &v);
+        floored_log(&v);
+        vec_store_float(&v, out_logq + c);
     }
-    float out[PADDED];
-    for (size_t c = 0; c < PADDED; c += VEC_LANES) {
-        vec_double v;
-        vec_load(padded + c, &v);
-        vec_log(&v);
-        vec_store_float(&v, out + c);
-    }
-    memcpy(out_logq, out, PACKLLM_EVENTS * sizeof *out);
+    vec_set(q[PACKLLM_EVENT_END], &v);
+    floored_log(&v);
+    out_logq[PACKLLM_EVENT_END] = (float)v[0];
 }
 
 /* Four events of a row; from WHOLE on the last event and padding that gets `rest`. */

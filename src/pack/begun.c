@@ -16,10 +16,26 @@
 #include "base/status.h"
 #include "pack/likely.h"
 
-enum { BEGUN_MOST = 256 }; /* tokens of D, whatever the sampling settings are */
+enum {
+    BEGUN_MOST = 256,       /* tokens of D, whatever the sampling settings are */
+    CONSTRAINED_MOST = 4096 /* of a history, asked whether a grammar allows them */
+};
 
 /* Below it the prompt more likely than not ends inside a token. */
 #define ENDED 0.5
+
+/* A history is not enough for the first token: of a member that was read in tokens, the other ends of the
+ * prompt's last bytes. */
+static enum packllm_status read_ends(struct packllm_session *s, size_t i,
+                                     struct packllm_error *err) {
+    bool read = false;
+    enum packllm_status status = cover_read_tail(s->covers[i], &read, err);
+    if (status < 0 || read) {
+        pack_count_from_here(s, i);
+        return status;
+    }
+    return pack_read_again(s, i, err);
+}
 
 enum packllm_status begun_look(struct packllm_session *s, struct packllm_error *err) {
     struct cover *cover = s->covers[s->display];
@@ -27,10 +43,9 @@ enum packllm_status begun_look(struct packllm_session *s, struct packllm_error *
     double share = 1.0;
     s->inside = false;
     /* A pack of one is its member, token for token. A chat's reply stands behind words of a template,
-     * which are whole; a grammar says itself what may be written, in tokens; so do the tokens of a
-     * reference. */
+     * which are whole; a reference's tokens say themselves what may be written. */
     if (s->pack->n == 1 || s->params.choose != PACKLLM_CHOOSE_TOKENS || s->known ||
-        s->chat != NULL || s->constraint != NULL || s->mapped.on) {
+        s->chat != NULL || s->mapped.on) {
         return PACKLLM_OK;
     }
     if (!s->in_tokens) {
@@ -41,10 +56,9 @@ enum packllm_status begun_look(struct packllm_session *s, struct packllm_error *
     if (status < 0 || share >= ENDED) {
         return status;
     }
-    /* A history each is not enough: for the first token the members have covers. */
     s->in_tokens = false;
     for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
-        status = pack_member_active(s, i) ? pack_read_again(s, i, err) : PACKLLM_OK;
+        status = pack_member_active(s, i) ? read_ends(s, i, err) : PACKLLM_OK;
     }
     s->inside = status >= 0 && cover_ended(cover) < ENDED;
     s->back_to_tokens = s->inside;
@@ -70,13 +84,39 @@ static int by_mass(const void *left, const void *right) {
                               : (a->rank > b->rank) - (a->rank < b->rank);
 }
 
-/* The `most` likeliest of all histories into found[2 * most], in order. keys[most]: scratch. */
-static size_t likeliest(const struct cover_begun *begun, size_t n_begun, size_t most,
-                        uint64_t *keys, struct candidate *found) {
+/* Those of keys[n] that the grammar allows behind the bytes that stand already. */
+static size_t allowed(const struct packllm_session *s, const struct cover_begun *begun,
+                      uint64_t *keys, size_t n) {
+    const struct prefix_tree *tree = s->pack->trees[s->display];
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (choice_fits(s, tree->table, tree->ids[likely_rank(keys[i])], begun->place.depth)) {
+            keys[kept++] = keys[i];
+        }
+    }
+    return kept;
+}
+
+static int by_key(const void *left, const void *right) {
+    const uint64_t *a = left;
+    const uint64_t *b = right;
+    return (*a < *b) - (*a > *b);
+}
+
+/* The `most` likeliest of all histories into found[2 * most], in order. keys[CONSTRAINED_MOST or most]:
+ * scratch. of: NULL, or the session whose grammar they must fit. */
+static size_t likeliest(const struct packllm_session *of, const struct cover_begun *begun,
+                        size_t n_begun, size_t most, uint64_t *keys, struct candidate *found) {
     size_t n = 0;
     for (size_t k = 0; k < n_begun; k++) {
         const struct prefix_place *place = &begun[k].place;
-        size_t top = likely_top(&begun[k].row, begun[k].low, place->high, most, keys);
+        size_t tried = of != NULL ? CONSTRAINED_MOST : most;
+        size_t top = likely_top(&begun[k].row, begun[k].low, place->high, tried, keys);
+        if (of != NULL) {
+            top = allowed(of, &begun[k], keys, top);
+            qsort(keys, top, sizeof *keys, by_key);
+            top = top < most ? top : most;
+        }
         for (size_t i = 0; i < top; i++) {
             found[n + i] = (struct candidate){.rank = likely_rank(keys[i]),
                                               .begun = place->depth,
@@ -130,7 +170,7 @@ static size_t add_asked(struct packllm_session *s, const struct cover_begun *beg
     struct candidate top[2 * TOP_OTHER];
     for (size_t k = 1; k < c->n_active; k++) {
         size_t n_others = cover_begun(s->covers[c->active[k]], others);
-        size_t n_top = likeliest(others, n_others, TOP_OTHER, c->keys, top);
+        size_t n_top = likeliest(NULL, others, n_others, TOP_OTHER, c->keys, top);
         const struct prefix_tree *its = s->pack->trees[c->active[k]];
         for (size_t t = 0; t < n_top && n + n_begun < room; t++) {
             int32_t id = its->ids[top[t].rank];
@@ -210,7 +250,7 @@ enum packllm_status begun_candidates(struct packllm_session *s, struct candidate
     size_t most = choice_how_many(s, tree->n < BEGUN_MOST ? tree->n : BEGUN_MOST);
     most = most < c->room / 2 ? most : c->room / 2;
     *out = (struct candidates){.log_z = n_begun > 0 ? begun[0].row.log_z : 0.0};
-    size_t n = likeliest(begun, n_begun, most, c->keys, c->found);
+    size_t n = likeliest(s->constraint != NULL ? s : NULL, begun, n_begun, most, c->keys, c->found);
     double unlikely = s->params.sampling.temp > 0.0 ? UNLIKELY : UNLIKELY_GREEDY;
     while (c->n_active > 1 && n > 1 && c->found[n - 1].mass < unlikely * c->found[0].mass) {
         n--;

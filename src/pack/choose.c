@@ -19,8 +19,7 @@
 #include "pack/likely.h"
 
 enum {
-    FORCED = 256,    /* from D, where log pi of a given token is wanted */
-    DEPTH_MOST = 64, /* bytes of a token that are corrected */
+    FORCED = 256, /* from D, where log pi of a given token is wanted */
     /* Under a grammar: bytes tried to list every token that fits, and the likeliest tokens tried
      * where there are more. */
     TRIED_BYTES = 2000,
@@ -49,14 +48,16 @@ enum packllm_status choice_open(struct choice **out, const struct packllm_sessio
     c->ranks = alloc_array(s->constraint != NULL ? room : 1, sizeof *c->ranks);
     c->active = alloc_array(n, sizeof *c->active);
     c->lambda = alloc_array(n, sizeof *c->lambda);
-    c->views = alloc_array((DEPTH_MOST + 1) * n, cover_view_size());
+    c->views = alloc_array((CHOICE_DEPTH + 1) * n, cover_view_size());
     c->logq = alloc_array(n + 1, PACKLLM_EVENTS * sizeof *c->logq);
     c->rows = alloc_array(n, sizeof *c->rows);
     c->along = alloc_array(n, sizeof *c->along);
+    c->branches = alloc_array(room + CHOICE_DEPTH, sizeof *c->branches);
     c->token_rows = alloc_array(n, sizeof *c->token_rows);
     if (c->found == NULL || c->sampled == NULL || c->active == NULL || c->lambda == NULL ||
         c->views == NULL || c->logq == NULL || c->rows == NULL || c->along == NULL ||
-        c->token_rows == NULL || c->ranks == NULL || c->marks == NULL || c->keys == NULL) {
+        c->token_rows == NULL || c->branches == NULL || c->ranks == NULL || c->marks == NULL ||
+        c->keys == NULL) {
         return fail_memory(err, room * sizeof *c->found);
     }
     return PACKLLM_OK;
@@ -77,13 +78,9 @@ void choice_close(struct choice *c) {
     base_free(c->logq);
     base_free(c->rows);
     base_free(c->along);
+    base_free(c->branches);
     base_free(c->token_rows);
     base_free(c);
-}
-
-static struct cover_view *view_at(const struct choice *c, const struct packllm_session *s,
-                                  size_t depth, size_t k) {
-    return (struct cover_view *)(void *)(c->views + (depth * s->pack->n + k) * cover_view_size());
 }
 
 /* The active members: D first, the others in their order. */
@@ -216,78 +213,6 @@ static void mark_beginnings(struct packllm_session *s) {
     }
 }
 
-/* Pool at one place of the trie: p into logp, q_D beside it in logq[0], without its temperature. */
-static void pool_here(struct packllm_session *s, size_t depth, float *logp) {
-    struct choice *c = s->choice;
-    double q[PACKLLM_EVENTS];
-    for (size_t k = 0; k < c->n_active; k++) {
-        float *row = c->logq + k * PACKLLM_EVENTS;
-        (void)cover_view_next(s->covers[c->active[k]], view_at(c, s, depth, k), q);
-        double t = s->pack->members[c->active[k]]->temperature;
-        fuse_floor(q, row);
-        if (k == 0 && t != 1.0) {
-            float *own = row;
-            row = c->logq + s->pack->n * PACKLLM_EVENTS;
-            memcpy(row, own, PACKLLM_EVENTS * sizeof *row);
-        }
-        fuse_temper(t, row);
-        c->rows[k] = row;
-    }
-    pack_pool(s, c->n_active, c->active, c->lambda, c->rows, logp);
-}
-
-/* What the candidate writes. */
-static uint32_t rest_size(const struct prefix_tree *tree, const struct candidate *v) {
-    return vocab_size(tree->table, tree->ids[v->rank]) - v->begun;
-}
-
-static uint8_t rest_byte(const struct prefix_tree *tree, const struct candidate *v, size_t at) {
-    return vocab_bytes(tree->table, tree->ids[v->rank])[v->begun + at];
-}
-
-/* Candidates found[low..high) share their first `depth` bytes; delta is their product so far. */
-static void correct(struct packllm_session *s, size_t low, size_t high, size_t depth, double delta,
-                    double *end_delta) {
-    struct choice *c = s->choice;
-    const struct prefix_tree *tree = s->pack->trees[s->display];
-    float logp[PACKLLM_EVENTS];
-    double ratio[PACKLLM_EVENTS];
-    for (; low < high && rest_size(tree, &c->found[low]) == depth; low++) {
-        c->found[low].delta = delta;
-    }
-    if (low == high && depth > 0) {
-        return;
-    }
-    pool_here(s, depth, logp);
-    for (int e = 0; e < PACKLLM_EVENTS; e++) {
-        ratio[e] = (double)logp[e] - (double)c->logq[e];
-    }
-    if (depth == 0) {
-        *end_delta = ratio[PACKLLM_EVENT_END];
-    }
-    while (low < high) {
-        uint8_t byte = rest_byte(tree, &c->found[low], depth);
-        size_t end = low + 1;
-        bool longer = rest_size(tree, &c->found[low]) > depth + 1;
-        while (end < high && rest_byte(tree, &c->found[end], depth) == byte) {
-            longer = longer || rest_size(tree, &c->found[end]) > depth + 1;
-            end++;
-        }
-        if (longer && depth + 1 < DEPTH_MOST) {
-            for (size_t k = 0; k < c->n_active; k++) {
-                (void)cover_view_step(s->covers[c->active[k]], view_at(c, s, depth, k), byte,
-                                      view_at(c, s, depth + 1, k));
-            }
-            correct(s, low, end, depth + 1, delta + ratio[byte], end_delta);
-        } else {
-            for (size_t i = low; i < end; i++) {
-                c->found[i].delta = delta + ratio[byte];
-            }
-        }
-        low = end;
-    }
-}
-
 size_t choice_how_many(const struct packllm_session *s, uint32_t all) {
     const struct packllm_sampling *o = &s->params.sampling;
     size_t most = TOP_DISPLAY;
@@ -346,17 +271,17 @@ static void record_why(struct packllm_session *s, const char *bytes, size_t size
             (struct packllm_why_member){.logprob = (double)NAN, .first_logprob = (double)NAN};
     }
     for (size_t k = 0; k < c->n_active; k++) {
-        cover_view_of(s->covers[c->active[k]], view_at(c, s, 0, k));
-        memcpy(view_at(c, s, 1, k), view_at(c, s, 0, k), cover_view_size());
+        cover_view_of(s->covers[c->active[k]], choice_view(s, 0, k));
+        memcpy(choice_view(s, 1, k), choice_view(s, 0, k), cover_view_size());
         s->why[c->active[k]].logprob = 0.0;
     }
     for (size_t b = 0; b < size + (end ? 1 : 0); b++) {
         float logp[PACKLLM_EVENTS];
         const unsigned event = end ? PACKLLM_EVENT_END : (uint8_t)bytes[b];
-        pool_here(s, 1, logp);
+        choice_pool(s, 1, logp);
         check_jensen(s, event, logp);
         for (size_t k = 0; k < c->n_active; k++) {
-            struct cover_view *step = view_at(c, s, 1, k);
+            struct cover_view *step = choice_view(s, 1, k);
             s->why[c->active[k]].logprob += (double)c->rows[k][event];
             if (!end) {
                 (void)cover_view_step(s->covers[c->active[k]], step, (uint8_t)event, step);
@@ -445,9 +370,9 @@ static size_t offer_bytes(struct packllm_session *s) {
     float logp[PACKLLM_EVENTS];
     size_t n = 0;
     for (size_t k = 0; k < c->n_active; k++) {
-        cover_view_of(s->covers[c->active[k]], view_at(c, s, 0, k));
+        cover_view_of(s->covers[c->active[k]], choice_view(s, 0, k));
     }
-    pool_here(s, 0, logp);
+    choice_pool(s, 0, logp);
     for (unsigned b = 0; b < 256; b++) {
         struct prefix_place place = prefix_root(tree);
         if (constraint_allows(s->constraint, (uint8_t)b) && prefix_step(tree, &place, (uint8_t)b) &&
@@ -622,10 +547,7 @@ static void correct_candidates(struct packllm_session *s, size_t kept, double *e
         correct_in_tokens(s, kept, end_delta);
         return;
     }
-    for (size_t k = 0; k < c->n_active; k++) {
-        cover_view_of(s->covers[c->active[k]], view_at(c, s, 0, k));
-    }
-    correct(s, 0, kept, 0, 0.0, end_delta);
+    choice_correct(s, kept, end_delta);
 }
 
 /* What the sampler draws from; *sum: what it comes to, not normalised. */
@@ -719,9 +641,9 @@ enum packllm_status choose_byte(struct packllm_session *s, int32_t *out_id, doub
     (void)err;
     find_active(s, false);
     for (size_t k = 0; k < c->n_active; k++) {
-        cover_view_of(s->covers[c->active[k]], view_at(c, s, 0, k));
+        cover_view_of(s->covers[c->active[k]], choice_view(s, 0, k));
     }
-    pool_here(s, 0, logp);
+    choice_pool(s, 0, logp);
     size_t n = 0;
     for (int e = 0; e < PACKLLM_EVENTS; e++) {
         bool fits = e == PACKLLM_EVENT_END ? s->utf8.need == 0 && !s->params.sampling.ignore_eos

@@ -6,7 +6,8 @@
 
 enum {
     TOP_DISPLAY = 64, /* candidates from D */
-    TOP_OTHER = 8     /* from each other member */
+    TOP_OTHER = 8,    /* from each other member */
+    CHOICE_DEPTH = 64 /* bytes of a token that are corrected */
 };
 
 /* What D finds that much less likely than its first choice is no candidate by itself. */
@@ -22,6 +23,15 @@ struct candidate {
     double delta;   /* log of the product of p / q_D */
 };
 
+/* Candidates found[low..high) that go on with one byte. */
+struct branch {
+    uint32_t low, high;
+    double ratio; /* log of p / q_D there */
+    float log_p;  /* the pool's of that byte */
+    uint8_t byte;
+    bool longer; /* behind it some go on */
+};
+
 struct choice {
     struct candidate *found; /* [room] */
     uint64_t *keys;          /* [room] of D's likeliest, see likely.h */
@@ -32,11 +42,14 @@ struct choice {
     size_t n_active;
     size_t *active;                  /* members with lambda > 0 or D, D first */
     double *lambda;                  /* of the active ones */
-    char *views;                     /* [DEPTH_MOST + 1][n] of cover_view_size() */
+    char *views;                     /* [CHOICE_DEPTH + 1][n] of cover_view_size() */
     float *logq;                     /* [n + 1][257], the last one D's with its temperature */
     const float **rows;              /* [n] */
     struct cover_tokens *token_rows; /* [n] of the active ones, in token space */
     double *along;                   /* [n] log q_i of the chosen bytes */
+    struct branch *branches;         /* [room + CHOICE_DEPTH] */
+    double best;     /* log pi of the best candidate that correct.c found so far, and */
+    double unlikely; /* how far below it nothing need be exact; -inf: all must */
 };
 
 /* The candidates of a step, c->found[0..kept), sorted by the bytes that they write. */
@@ -53,6 +66,13 @@ bool choice_fits(const struct packllm_session *s, const struct vocab_table *tabl
                  uint32_t begun);
 /* How many of D's tokens, of which there are `all`, the sampling settings can bring to the top. */
 size_t choice_how_many(const struct packllm_session *s, uint32_t all);
+
+/* correct.c. The active member's view at a depth of the trie; at depth 0 cover_view_of gives it. */
+struct cover_view *choice_view(const struct packllm_session *s, size_t depth, size_t k);
+/* Pool there: p into logp[257], q_D beside it in c->logq[0], without its temperature. */
+void choice_pool(struct packllm_session *s, size_t depth, float *logp);
+/* Gives found[0..n), sorted by what they write, their deltas, and the end its. */
+void choice_correct(struct packllm_session *s, size_t n, double *end_delta);
 
 /* begun.c. Before the first token: whether the text ends inside one of the display member's
  * (s->inside). Then that token is chosen in bytes, whatever the text was read in. */

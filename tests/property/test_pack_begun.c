@@ -2,7 +2,8 @@
  * token is that of brute force over the canonical tokenisations of all texts that begin with the prompt
  * (fakes with awkward vocabularies, epsilon small); only what the prompt lacks of the token is written;
  * the member then stands behind the tokens that its tokenizer would give; in a pack each token is
- * corrected by the bytes that it writes; members that share a vocabulary do the same. */
+ * corrected by the bytes that it writes; members that share a vocabulary do the same, and evaluate no ends
+ * far from the prompt's; under a grammar it is the likeliest token that the grammar allows. */
 #define PACKLLM_EXPERIMENTAL
 #include <math.h>
 #include <string.h>
@@ -142,6 +143,7 @@ static struct fake *open_fake(uint64_t seed, double scale) {
     struct fake_params p = fake_params_default();
     p.seed = seed;
     p.scale = scale;
+    p.n_ctx = 1024;
     return fake_open(kinds[seed % 3], &p);
 }
 
@@ -327,6 +329,110 @@ static void test_goes_on_from_it(void **state) {
     assert_true(begun >= CASES / 8);
 }
 
+/* Where a grammar says what may be written, the likeliest of what it allows. */
+static void test_under_a_grammar(void **state) {
+    static struct truth t; /* large */
+    static const char letters[] = "thance \n";
+    size_t inside = 0;
+    (void)state;
+    for (uint64_t seed = check_first_seed(); seed < check_first_seed() + CASES; seed++) {
+        struct fake *fake = open_fake(seed, 6.0);
+        struct packllm_own_member own = fake_member(fake, "one");
+        struct packllm_own_member two[] = {own, fake_member(fake, "other")};
+        struct packllm_pack *pack = NULL;
+        struct packllm_session *session = NULL;
+        struct packllm_piece piece;
+        struct packllm_session_params p = packllm_session_params_default();
+        char prompt[TEXT + 8];
+        uint64_t rng = seed;
+        size_t size = prompt_text(&rng, prompt);
+        assert_int_equal(packllm_pack_open_own(&pack, two, 2, NULL, &err), PACKLLM_OK);
+        p.epsilon = 1e-9;
+        p.space = PACKLLM_SPACE_BYTES;
+        p.display = 0;
+        p.max_tokens = 3;
+        p.sampling.temp = 0;
+        p.weigher = PACKLLM_WEIGH_FIXED;
+        p.fixed = alone;
+        p.grammar = "root ::= [thance \\n]+";
+        assert_int_equal(packllm_session_open(&session, pack, &p, &err), PACKLLM_OK);
+        assert_int_equal(packllm_session_prompt(session, prompt, size, &err), PACKLLM_OK);
+        enum packllm_status status = packllm_session_step(session, &piece, &err);
+        CHECK_CASE(seed, status == PACKLLM_PIECE, "%s", err.message);
+        double best = 0.0;
+        brute_force(fake, &own, prompt, size, &t);
+        for (size_t i = 0; i < t.n; i++) {
+            bool fits = true;
+            for (size_t k = 0; k < t.event[i].size; k++) {
+                fits = fits && memchr(letters, t.event[i].rest[k], sizeof letters - 1) != NULL;
+            }
+            best = fits ? fmax(best, t.event[i].p) : best;
+        }
+        if (piece.begun > 0) {
+            const struct event *e = find(&t, &own, piece.token, piece.begun);
+            inside++;
+            CHECK_CASE(seed, e != NULL && e->p >= 0.998 * best, "token %d: %g, the best %g",
+                       (int)piece.token, e != NULL ? e->p : 0.0, best);
+        }
+        while (status == PACKLLM_PIECE) {
+            for (size_t k = 0; k < piece.size; k++) {
+                CHECK_CASE(seed, memchr(letters, piece.text[k], sizeof letters - 1) != NULL,
+                           "wrote '%.*s'", (int)piece.size, piece.text);
+            }
+            status = packllm_session_step(session, &piece, &err);
+        }
+        CHECK_CASE(seed, status == PACKLLM_FINISHED, "%s", err.message);
+        packllm_session_close(session);
+        packllm_pack_close(pack);
+        fake_close(fake);
+    }
+    print_message("%zu texts begin inside a token\n", inside);
+    assert_true(inside >= CASES / 10);
+}
+
+/* Of a long prompt that was read in tokens only the ends of its last bytes are evaluated. */
+static void test_reads_the_tail_alone(void **state) {
+    size_t begun = 0;
+    (void)state;
+    for (uint64_t seed = check_first_seed(); seed < check_first_seed() + CASES; seed++) {
+        struct fake *fakes[2] = {open_fake(seed, 6.0), open_fake(seed + 3000, 6.0)};
+        struct packllm_own_member own[2] = {fake_member(fakes[0], "first"),
+                                            fake_member(fakes[1], "second")};
+        double weights[2] = {0.7, 0.3};
+        struct packllm_pack *pack = NULL;
+        struct packllm_piece piece;
+        char text[640];
+        uint64_t rng = seed, calls[2];
+        size_t size[2] = {0, 0};
+        assert_int_equal(packllm_pack_open_own(&pack, own, 2, NULL, &err), PACKLLM_OK);
+        for (size_t k = 0; k < 2; k++) { /* the longer one ends as the shorter one does */
+            struct packllm_session *session = open_session_in(pack, weights, PACKLLM_SPACE_TOKENS);
+            char end[TEXT + 8];
+            rng = seed;
+            size_t n = prompt_text(&rng, end);
+            while (size[k] + n < (k == 0 ? 160U : 600U)) {
+                memcpy(text + size[k], "bab in ", 7);
+                size[k] += 7;
+            }
+            memcpy(text + size[k], end, n);
+            size[k] += n;
+            assert_int_equal(packllm_session_prompt(session, text, size[k], &err), PACKLLM_OK);
+            calls[k] = fake_calls(fakes[0]) + fake_calls(fakes[1]);
+            assert_true(packllm_session_step(session, &piece, &err) >= 0);
+            calls[k] = fake_calls(fakes[0]) + fake_calls(fakes[1]) - calls[k];
+            begun += k == 1 && piece.begun > 0;
+            packllm_session_close(session);
+        }
+        CHECK_CASE(seed, calls[1] <= calls[0] + 40, "%llu rows, of the shorter prompt %llu",
+                   (unsigned long long)calls[1], (unsigned long long)calls[0]);
+        packllm_pack_close(pack);
+        fake_close(fakes[0]);
+        fake_close(fakes[1]);
+    }
+    print_message("%zu prompts end inside a token\n", begun);
+    assert_true(begun >= CASES / 10);
+}
+
 static void next_bytes(struct packllm_pack *pack, double *weights, const char *text, size_t size,
                        double *out) {
     struct packllm_session *session = open_session(pack, weights);
@@ -504,9 +610,12 @@ static void test_one_member_is_that_member(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shared_vocabulary), cmocka_unit_test(test_is_brute_force),
-        cmocka_unit_test(test_one_member_is_that_member), cmocka_unit_test(test_goes_on_from_it),
-        cmocka_unit_test(test_is_corrected)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shared_vocabulary),
+                                       cmocka_unit_test(test_is_brute_force),
+                                       cmocka_unit_test(test_one_member_is_that_member),
+                                       cmocka_unit_test(test_goes_on_from_it),
+                                       cmocka_unit_test(test_is_corrected),
+                                       cmocka_unit_test(test_under_a_grammar),
+                                       cmocka_unit_test(test_reads_the_tail_alone)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
