@@ -118,7 +118,10 @@ static int check_use(struct calibration *k) {
         return ui_fail(k->cli, EXIT_USE,
                        "-o %s: the file is there; --force replaces it, or give another name", out);
     }
-    return EXIT_FINE;
+    /* That it cannot be written is said before the work, not behind it. */
+    struct output_file probe;
+    int code = out != NULL ? output_file_open(k->cli, &probe, out) : EXIT_FINE;
+    return out != NULL && code == EXIT_FINE ? output_file_close(k->cli, &probe, false) : code;
 }
 
 /* One more labelled text. */

@@ -169,7 +169,7 @@ void table_memory(struct buf *out, const struct work *work, const struct packllm
     if (total->available > 0) {
         char text[NUMBER_TEXT];
         number_size(text, total->available);
-        (void)buf_printf(out, "the machine has %s free%s\n", text,
+        (void)buf_printf(out, "%s are free%s\n", text,
                          total->total > total->available ? ": not enough" : "");
     }
 }

@@ -206,9 +206,45 @@ static char *unconst(const char *text) {
     return both.out;
 }
 
+static void close_both(const int ends[2]) {
+    for (int i = 0; i < 2 && ends[i] >= 0; i++) {
+        (void)close(ends[i]);
+    }
+}
+
+/* Lines from fd until its other end is closed; of a longer one its beginning. */
+static void give_lines(int fd, void (*line)(void *data, const char *text), void *data) {
+    char text[4096], chunk[512];
+    size_t size = 0;
+    for (;;) {
+        ssize_t n = read(fd, chunk, sizeof chunk);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        for (ssize_t i = 0; i < n; i++) {
+            if (chunk[i] == '\n') {
+                text[size] = '\0';
+                line(data, text);
+                size = 0;
+            } else if (size + 1 < sizeof text && chunk[i] != '\0') {
+                text[size++] = chunk[i];
+            }
+        }
+        if (n <= 0) {
+            text[size] = '\0';
+            if (size > 0) {
+                line(data, text);
+            }
+            return;
+        }
+    }
+}
+
 enum packllm_status cache_run_script(const char *script, const char *folder,
-                                     const char *const *arguments, size_t n_args, int *out_exit,
-                                     struct packllm_error *err) {
+                                     const char *const *arguments, size_t n_args,
+                                     void (*line)(void *data, const char *text), void *data,
+                                     int *out_exit, struct packllm_error *err) {
+    int ends[2] = {-1, -1};
     char **argv = alloc_zero(n_args + 5, sizeof *argv);
     if (argv == NULL) {
         return fail_memory(err, (n_args + 5) * sizeof *argv);
@@ -220,12 +256,21 @@ enum packllm_status cache_run_script(const char *script, const char *folder,
     for (size_t i = 0; i < n_args; i++) {
         argv[4 + i] = unconst(arguments[i]);
     }
+    if (line != NULL && pipe(ends) != 0) {
+        ends[0] = ends[1] = -1; /* then the words go to stderr as they are */
+    }
     pid_t child = fork();
     if (child < 0) {
+        int why = errno;
         base_free(argv);
-        return fail(err, PACKLLM_E_IO, PACKLLM_NO_MEMBER, "cannot start sh: %s", strerror(errno));
+        close_both(ends);
+        return fail(err, PACKLLM_E_IO, PACKLLM_NO_MEMBER, "cannot start sh: %s", strerror(why));
     }
     if (child == 0) {
+        if (ends[1] >= 0) {
+            (void)dup2(ends[1], STDERR_FILENO);
+            close_both(ends);
+        }
         (void)dup2(STDERR_FILENO, STDOUT_FILENO);
         if (setenv("PACKLLM_CACHE", folder, 1) == 0) {
             (void)execv("/bin/sh", argv);
@@ -233,6 +278,11 @@ enum packllm_status cache_run_script(const char *script, const char *folder,
         _exit(127);
     }
     base_free(argv);
+    if (ends[0] >= 0) {
+        (void)close(ends[1]);
+        give_lines(ends[0], line, data);
+        (void)close(ends[0]);
+    }
     int status = 0;
     while (waitpid(child, &status, 0) < 0) {
         if (errno != EINTR) {

@@ -18,10 +18,15 @@ struct results {
 };
 
 static enum packllm_status failed(const struct results *r, struct packllm_error *err) {
-    bool foreign = r->db != NULL && sqlite3_errcode(r->db) == SQLITE_NOTADB;
+    int code = r->db != NULL ? sqlite3_errcode(r->db) : SQLITE_OK;
+    bool foreign = code == SQLITE_NOTADB;
     return fail(err, PACKLLM_E_IO, PACKLLM_NO_MEMBER, "results file '%s': %s%s", r->path,
                 foreign ? "it is no results file of packllm eval" : sqlite3_errmsg(r->db),
-                foreign ? "; give another --results" : "");
+                foreign                   ? "; give another --results"
+                : code == SQLITE_CORRUPT  ? "; to start anew delete it, or give another --results"
+                : code == SQLITE_CANTOPEN ? "; give a --results in a folder that can be written"
+                : code == SQLITE_FULL     ? "; make room, then the same command goes on"
+                                          : "");
 }
 
 static bool run(struct results *r, const char *sql) {
@@ -49,12 +54,27 @@ static bool begin(struct results *r) {
            run(r, sql);
 }
 
+/* Where two texts part, with a few characters before it, so that what is shown differs. */
+static size_t parting(const char *a, const char *b) {
+    size_t same = 0;
+    while (a[same] != '\0' && a[same] == b[same]) {
+        same++;
+    }
+    size_t from = same > 160 ? same - 40 : 0;
+    while (from > 0 && ((unsigned char)a[from] & 0xc0) == 0x80) {
+        from--;
+    }
+    return from;
+}
+
 static enum packllm_status differs(const struct results *r, const char *key, const char *there,
                                    const char *here, struct packllm_error *err) {
+    size_t from = parting(there, here);
+    const char *dots = from > 0 ? "…" : "";
     return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
-                "results file '%s' is of another %s: '%.200s' there, '%.200s' here; to start anew "
-                "give another --results, or delete the file",
-                r->path, key, there, here);
+                "results file '%s' is of another run, %s: '%s%.200s' there, '%s%.200s' here; to "
+                "start anew give another --results, or delete the file",
+                r->path, key, dots, there + from, dots, here + from);
 }
 
 /* Writes the setting where there is none, else it must be the same. */

@@ -118,6 +118,12 @@ class BadInput(Calibrate):
         written = self.task('{"id": "a", "query": "q", "answer": "7"}\n', "gen.jsonl")
         self.bad(2, "calibrate", written, says="choices")
 
+    def test_a_file_that_cannot_be_written_is_told_before_the_work(self):
+        task, none = self.task(questions(4)), self.folder / "none.gguf"
+        self.bad(1, "calibrate", task, "-m", none, "-o", self.folder / "no" / "p.ini", says="p.ini")
+        self.bad(1, "calibrate", task, "-m", none, "-o", self.folder / "p.ini", says="none.gguf")
+        self.assertEqual([f.name for f in self.folder.iterdir() if f.name.startswith("p.ini")], [])
+
     @without_models
     def test_too_little(self):
         task = self.task(questions(4))

@@ -1,5 +1,6 @@
 """Goal: `packllm models` and the default pack: the cache is found, filled by the embedded script, listed, emptied."""
 import hashlib
+import json
 import os
 import shutil
 import stat
@@ -74,6 +75,25 @@ class Cache(Program):
         self.bad(1, "models", "path", "gema-3-270m", says="did you mean 'gemma-3-270m'?")
         self.assertRegex(self.good("models", "demo"), r"(?s)smollm2-135m.*gemma-3-270m")
         self.assertEqual(len(self.good_json("models", "demo")["models"]), 2)
+
+    def test_json_of_what_is_done(self):
+        one = self.put("SmolLM2-135M-Instruct.Q4_1.gguf")
+        self.put("a.gguf")
+        here = {"models": [{"name": "smollm2-135m", "path": str(one)}]}
+        self.assertEqual(self.good_json("models", "path", "smollm2-135m"), here)
+        self.assertEqual(self.good_json("models", "pull", "smollm2-135m"), here)
+        self.assertEqual(self.good_json("models", "remove", "a"), {"removed": ["a"]})
+
+    def test_a_model_that_cannot_be_fetched(self):
+        self.bad(1, "models", "pull", "nonesuch", says=["no model is called 'nonesuch'", "smollm2-135m"])
+        done = self.run_program("models", "pull", "nonesuch", "--log-json")
+        line = json.loads(done.stderr)
+        self.assertEqual((done.returncode, done.stdout, line["level"]), (1, b"", "error"))
+        self.assertTrue(line["message"].startswith("no model is called 'nonesuch'"))
+        self.put("SmolLM2-135M-Instruct.Q4_1.gguf")
+        self.put("gemma-3-270m-q4_k_m.gguf")
+        done = self.run_program("models", "pull", "--log-json")
+        self.assertEqual([json.loads(line)["level"] for line in done.stderr.splitlines()], ["info", "info"])
 
     def test_fetch_that_fails(self):
         for args in (("models", "pull"), ("run", "-p", "x"), ("weigh", "-p", "x", "-m", "gemma-3-270m")):
