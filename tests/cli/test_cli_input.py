@@ -67,6 +67,7 @@ class Members(Program):
                             "fixed:0,0": "above 0", "fixed:1,": "not a weight", "exakt": "did you mean 'exact'?"}.items():
             self.bad(2, "weigh", "-p", "x", *PAIR, "--weights", text, says=words)
 
+    @without_models
     def test_tokenizer_that_is_no_member(self):
         self.bad(2, "run", "-p", "x", *PAIR, "--tokenizer", "storis260K", says="'stories260K'")
         self.bad(2, "run", "-p", "x", *PAIR, "--tokenizer", "2", says="0 to 1")
