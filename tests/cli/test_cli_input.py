@@ -127,6 +127,12 @@ class Models(Program):
         self.bad(1, "run", "-p", ONCE * 3, "-n", "5", "-c", "40", "-m", STORIES, says=["stories260K", "40", "(-c)"])
         self.bad(1, "run", "-p", ONCE * 40, "-sys", "x", "-n", "5", "-m", STORIES, says=["512", "trained on no more"])
 
+    def test_scores_of_a_long_text(self):
+        self.assertIn("aidreams260K reads in", self.good("score", "-p", ONCE * 3, *PAIR))
+        self.assertNotIn("stories260K reads in", self.good("score", "-p", ONCE * 3, *PAIR))
+        self.assertNotIn("reads in", self.good("score", "-p", ONCE * 3, "--window", "80", *PAIR))
+        self.bad(1, "score", "-p", ONCE * 20, "--through-generation", *PAIR, says=["aidreams260K", "holds 128"])
+
     def test_nothing_left_to_score(self):
         self.bad(1, "score", "-p", ONCE, "--context-bytes", "5000", *PAIR, says=["5000 are context", "--context-bytes"])
         self.bad(1, "score", "-p", ONCE, "--window", "900", *PAIR, says=["300 are context", "--window"])
