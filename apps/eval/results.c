@@ -17,16 +17,34 @@ struct results {
     const char *path;
 };
 
+/* What to do about SQLite's codes that a user can do something about. */
+static const char *way_out(int code) {
+    switch (code) {
+    case SQLITE_NOTADB:
+        return "; give another --results";
+    case SQLITE_CORRUPT:
+        return "; to start anew delete it, or give another --results";
+    case SQLITE_CANTOPEN:
+        return "; give a --results in a folder that can be written";
+    case SQLITE_FULL:
+        return "; make room, then the same command goes on";
+    case SQLITE_READONLY:
+        return "; make it writable, or give another --results";
+    default:
+        return "";
+    }
+}
+
 static enum packllm_status failed(const struct results *r, struct packllm_error *err) {
     int code = r->db != NULL ? sqlite3_errcode(r->db) : SQLITE_OK;
-    bool foreign = code == SQLITE_NOTADB;
+    if (r->db != NULL && sqlite3_extended_errcode(r->db) == SQLITE_READONLY_DBMOVED) {
+        return fail(err, PACKLLM_E_IO, PACKLLM_NO_MEMBER,
+                    "results file '%s': it was moved or deleted meanwhile; start again", r->path);
+    }
     return fail(err, PACKLLM_E_IO, PACKLLM_NO_MEMBER, "results file '%s': %s%s", r->path,
-                foreign ? "it is no results file of packllm eval" : sqlite3_errmsg(r->db),
-                foreign                   ? "; give another --results"
-                : code == SQLITE_CORRUPT  ? "; to start anew delete it, or give another --results"
-                : code == SQLITE_CANTOPEN ? "; give a --results in a folder that can be written"
-                : code == SQLITE_FULL     ? "; make room, then the same command goes on"
-                                          : "");
+                code == SQLITE_NOTADB ? "it is no results file of packllm eval"
+                                      : sqlite3_errmsg(r->db),
+                way_out(code));
 }
 
 static bool run(struct results *r, const char *sql) {

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -279,6 +280,20 @@ class Results(Eval):
         with open(self.folder / "cut.db", "r+b") as file:
             file.truncate(3000)
         self.bad(1, "eval", task, *PAIR, "--results", self.folder / "cut.db", says=["malformed", "start anew"])
+
+    def test_a_folder_that_vanishes(self):
+        folder = self.folder / "gone"
+        folder.mkdir()
+        task = self.task(lines([("Once upon a time %d there was" % i, ["a cat", "a dog"], 0) for i in range(400)]))
+        child = subprocess.Popen([PROGRAM, "eval", str(task), *map(str, PAIR), "--results", str(folder / "r.db")],
+                                 env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while child.poll() is None and not (folder / "r.db").exists():
+            time.sleep(0.01)
+        time.sleep(0.2)
+        shutil.rmtree(folder)
+        out, error = child.communicate(timeout=100)
+        self.assertEqual((child.returncode, out), (1, b""))
+        self.assertRegex(error.decode(), r"^packllm: error: results file '.*r\.db': .*(deleted meanwhile|folder).*\n$")
 
     def test_what_differs_is_shown_of_many_members(self):
         many = [w for i in range(8) for w in ("-m", "%s,name=a-member-of-a-long-name-%d" % (STORIES, i))]
