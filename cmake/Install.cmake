@@ -16,8 +16,14 @@ if(TARGET packllm_cli)
   install(FILES packaging/packllm.service DESTINATION lib/systemd/system)
   install(FILES packaging/serve.ini DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/packllm/examples)
 endif()
-file(GLOB _man CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/docs/man/*.1)
-install(FILES ${_man} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+# Man pages and completion: the program has them, from the one table of its options.
+if(TARGET packllm_cli AND NOT CMAKE_CROSSCOMPILING)
+  install(CODE "
+    set(PROGRAM \"$<TARGET_FILE:packllm_cli>\")
+    set(MAN \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_MANDIR}/man1\")
+    set(BASH \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_DATADIR}/bash-completion/completions\")
+    include(\"${CMAKE_SOURCE_DIR}/cmake/Pages.cmake\")")
+endif()
 
 # What a static consumer links, in order. Names only: the folders come from the installed files.
 set(PACKLLM_STATIC_LIBS ${PACKLLM_LIBS})

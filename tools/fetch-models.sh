@@ -53,8 +53,8 @@ ggml-vocab-starcoder  fedb892b4e1bd3c1f2fcdae356440b14fb458f4264d586e5c987ed93df
 '
 
 say() { printf 'packllm: %s\n' "$*" >&2; }
-die() { say "$*"; exit 1; }
-usage() { say "usage: fetch-models.sh list | pull NAME... | path NAME   (NAME: a listed model, or demo for all)"; exit 2; }
+die() { say "error: $*"; exit 1; }
+usage() { say "error: usage: fetch-models.sh list | pull NAME... | path NAME   (NAME: a listed model, or demo for all)"; exit 2; }
 
 [ -n "${PACKLLM_CACHE:-}${XDG_CACHE_HOME:-}${HOME:-}" ] || die "no cache folder: set HOME, XDG_CACHE_HOME or PACKLLM_CACHE"
 cache=${PACKLLM_CACHE:-${XDG_CACHE_HOME:-${HOME:-}/.cache}/packllm}

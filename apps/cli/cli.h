@@ -103,7 +103,7 @@ struct work {
     const char *option;                 /* "-m ", or "": what messages put before a SPEC */
     struct spec *specs;                 /* [n] */
     struct packllm_member_spec *member; /* [n], pointing into specs */
-    size_t n;
+    size_t n, n_filed;                  /* the first n_filed are a pack file's */
     struct packfile_settings settings;
     double *fixed; /* [n] for --weights fixed:…, else NULL */
     struct packllm_params params;

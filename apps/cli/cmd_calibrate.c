@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/utf8.h"
 #include "cli.h"
 #include "eval/calibrate.h"
 #include "eval/grade.h"
@@ -104,6 +105,16 @@ static int read_tasks(struct calibration *k) {
     return EXIT_FINE;
 }
 
+static int read_text(struct calibration *k, const char *path) {
+    int code = input_file(k->cli, path, &k->text);
+    size_t good = code == EXIT_FINE ? utf8_check(k->text.data, k->text.size) : 0;
+    if (code != EXIT_FINE || good == k->text.size) {
+        return code;
+    }
+    return ui_fail(k->cli, EXIT_WORK, "'%s' is not valid UTF-8: byte 0x%02x at offset %zu of %zu",
+                   path, (unsigned)(unsigned char)k->text.data[good], good, k->text.size);
+}
+
 static int check_use(struct calibration *k) {
     const struct args *args = &k->cli->args;
     const char *file = opt_text(args, OPT_FILE), *out = opt_text(args, OPT_OUTPUT);
@@ -118,7 +129,10 @@ static int check_use(struct calibration *k) {
         return ui_fail(k->cli, EXIT_USE,
                        "-o %s: the file is there; --force replaces it, or give another name", out);
     }
-    return EXIT_FINE;
+    /* That it cannot be written is said before the work, not behind it. */
+    struct output_file probe;
+    int code = out != NULL ? output_file_open(k->cli, &probe, out) : EXIT_FINE;
+    return out != NULL && code == EXIT_FINE ? output_file_close(k->cli, &probe, false) : code;
 }
 
 /* One more labelled text. */
@@ -439,7 +453,7 @@ int cmd_calibrate(struct cli *cli) {
     int code = check_use(&k);
     const char *file = opt_text(&cli->args, OPT_FILE);
     if (code == EXIT_FINE) {
-        code = file != NULL ? input_file(cli, file, &k.text) : read_tasks(&k);
+        code = file != NULL ? read_text(&k, file) : read_tasks(&k);
     }
     code = code == EXIT_FINE ? work_begin(&k.work, cli, NULL, &going) : code;
     code = going ? fit(&k) : code;

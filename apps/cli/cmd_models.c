@@ -19,9 +19,19 @@ int models_folder(struct cli *cli) {
     return status == PACKLLM_OK ? EXIT_FINE : ui_status(cli, status, &err);
 }
 
+/* --log-json: a line of the script's, "packllm: error: …" or "packllm: …". */
+static void on_script(void *data, const char *text) {
+    static const char program[] = "packllm: ", error[] = "error: ";
+    bool own = strncmp(text, program, sizeof program - 1) == 0;
+    text += own ? sizeof program - 1 : 0;
+    bool wrong = own && strncmp(text, error, sizeof error - 1) == 0;
+    ui_line(data, wrong ? UI_ERROR : UI_INFO, text + (wrong ? sizeof error - 1 : 0));
+}
+
 int models_fetch(struct cli *cli, const char *const *names, size_t n) {
     struct packllm_error err = {0};
     const char *arguments[65] = {"pull"};
+    const struct cache_watch watch = {cli->log_json ? on_script : NULL, cli, stop_asked};
     int script = 0;
     if (n > 64) {
         return ui_fail(cli, EXIT_USE, "more than 64 models at once");
@@ -29,8 +39,8 @@ int models_fetch(struct cli *cli, const char *const *names, size_t n) {
     for (size_t i = 0; i < n; i++) {
         arguments[1 + i] = names[i];
     }
-    enum packllm_status status =
-        cache_run_script(embed_fetch_models, cli->folder.data, arguments, n + 1, &script, &err);
+    enum packllm_status status = cache_run_script(embed_fetch_models, cli->folder.data, arguments,
+                                                  n + 1, &watch, &script, &err);
     if (status != PACKLLM_OK) {
         return ui_status(cli, status, &err);
     }
@@ -156,6 +166,37 @@ static int remove_one(struct cli *cli, const char *name) {
     return code;
 }
 
+/* --json: {"KEY":["name", …]}, or with their files {"KEY":[{"name","path"}, …]}. */
+static int names_json(struct cli *cli, const char *key, const char *const *names, size_t n,
+                      bool files) {
+    struct buf out, path;
+    struct json json;
+    buf_init(&out, RESULT_CEILING);
+    buf_init(&path, 1 << 16);
+    json_init(&json, &out);
+    json_begin_object(&json);
+    json_key(&json, key);
+    json_begin_array(&json);
+    for (size_t i = 0; i < n; i++) {
+        if (!files) {
+            json_text(&json, names[i]);
+            continue;
+        }
+        buf_cut(&path, 0);
+        (void)cache_find(cli->folder.data, names[i], &path);
+        json_begin_object(&json);
+        json_key_text(&json, "name", names[i]);
+        json_key_text(&json, "path", path.size > 0 ? path.data : NULL);
+        json_end_object(&json);
+    }
+    json_end_array(&json);
+    json_end_object(&json);
+    int code = output_json(cli, &out);
+    buf_done(&path);
+    buf_done(&out);
+    return code;
+}
+
 static int do_remove(struct cli *cli, const char *const *names, size_t n) {
     int code = EXIT_FINE;
     if (n == 0) {
@@ -164,7 +205,7 @@ static int do_remove(struct cli *cli, const char *const *names, size_t n) {
     for (size_t i = 0; code == EXIT_FINE && i < n; i++) {
         code = remove_one(cli, names[i]);
     }
-    return code;
+    return code == EXIT_FINE && cli->json ? names_json(cli, "removed", names, n, false) : code;
 }
 
 static int do_path(struct cli *cli, const char *const *names, size_t n) {
@@ -175,7 +216,9 @@ static int do_path(struct cli *cli, const char *const *names, size_t n) {
     buf_init(&path, 1 << 16);
     int code;
     enum cache_state state = cache_find(cli->folder.data, names[0], &path);
-    if (state == CACHE_HERE) {
+    if (state == CACHE_HERE && cli->json) {
+        code = names_json(cli, "models", names, 1, true);
+    } else if (state == CACHE_HERE) {
         (void)buf_add_text(&path, "\n");
         code = output_buf(cli, &path);
     } else if (state == CACHE_MISSING) {
@@ -222,13 +265,15 @@ static int do_demo(struct cli *cli) {
 
 static int do_pull(struct cli *cli, const char *const *names, size_t n) {
     const char *defaults[8];
-    if (n == 0) {
+    if (n == 0 || (n == 1 && strcmp(names[0], "demo") == 0)) {
         for (size_t i = 0; i < n_cache_defaults; i++) {
             defaults[i] = cache_defaults[i].name;
         }
-        return models_fetch(cli, defaults, n_cache_defaults);
+        names = defaults;
+        n = n_cache_defaults;
     }
-    return models_fetch(cli, names, n);
+    int code = models_fetch(cli, names, n);
+    return code == EXIT_FINE && cli->json ? names_json(cli, "models", names, n, true) : code;
 }
 
 int cmd_models(struct cli *cli) {

@@ -11,10 +11,6 @@
 
 enum { CONTEXT_MOST = 800 }; /* bytes of context unless told otherwise */
 
-/* Unless told otherwise. Ends of known text are evaluated many at once, so more of them are worth it than
- * when text is written (docs/math.md, "Covers"). */
-#define EPSILON 0.0005
-
 struct window {
     size_t start, size, context;          /* bytes; context counts from start */
     struct packllm_score score;           /* its members point to `members` */
@@ -96,9 +92,11 @@ static int cut_windows(struct score *score) {
         add_window(score, start, size - start < width ? size : start + width, context);
     }
     if (score->n_windows == 0) {
-        return ui_fail(cli, EXIT_WORK,
-                       "nothing to score: the text has %zu bytes and --context-bytes takes %zu",
-                       size, context);
+        return ui_fail(
+            cli, EXIT_WORK,
+            "nothing to score: the text has %zu bytes and %zu are context; give a longer "
+            "text, or fewer --context-bytes%s",
+            size, context, score->window_bytes > 0 ? ", or a smaller --window" : "");
     }
     return EXIT_FINE;
 }
@@ -364,10 +362,6 @@ int cmd_score(struct cli *cli) {
     int code = check(cli);
     if (code != EXIT_FINE) {
         return code;
-    }
-    struct args_value *epsilon = &cli->args.values[OPT_EPSILON];
-    if (epsilon->source == ARGS_DEFAULT) {
-        epsilon->d = EPSILON;
     }
     buf_init(&text, PROMPT_CEILING);
     code = work_begin(&work, cli, &text, &going);

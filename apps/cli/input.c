@@ -14,8 +14,8 @@ static int read_all(struct cli *cli, int fd, const char *name, struct buf *out) 
     char chunk[1 << 16];
     for (;;) {
         ssize_t n = read(fd, chunk, sizeof chunk);
-        if (n == 0) {
-            return EXIT_FINE;
+        if (n == 0) { /* Ctrl-C ends who feeds a pipe, too, so its end may be all that is seen */
+            return stop_asked() ? stop_exit() : EXIT_FINE;
         }
         if (n < 0) {
             if (stop_asked()) {
@@ -35,8 +35,13 @@ static int read_all(struct cli *cli, int fd, const char *name, struct buf *out) 
 
 int input_file(struct cli *cli, const char *path, struct buf *out) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
+    while (fd < 0 && errno == EINTR && !stop_asked()) { /* a pipe that nobody writes to waits */
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+    }
     if (fd < 0) {
-        return ui_fail(cli, EXIT_WORK, "cannot open '%s': %s", path, strerror(errno));
+        return stop_asked()
+                   ? stop_exit()
+                   : ui_fail(cli, EXIT_WORK, "cannot open '%s': %s", path, strerror(errno));
     }
     struct stat st;
     int code;
@@ -65,8 +70,8 @@ static int repair(struct cli *cli, struct buf *text) {
     cli->replaced = utf8_repair(text->data, text->size, out, &size);
     ui_warn(cli,
             "the prompt is not valid UTF-8 (first at offset %zu of %zu): U+FFFD stands in %zu "
-            "places",
-            good, text->size, cli->replaced);
+            "place%s",
+            good, text->size, cli->replaced, cli->replaced == 1 ? "" : "s");
     buf_cut(text, 0);
     bool fits = buf_add(text, out, size);
     base_free(out);
@@ -80,7 +85,8 @@ static int repair(struct cli *cli, struct buf *text) {
 /* Found here before models are loaded, so that the word comes at once. */
 static int check(struct cli *cli, struct buf *text) {
     if (text->size == 0) {
-        return ui_fail(cli, EXIT_WORK, "the prompt is empty: give one with -p or -f, or through a pipe");
+        return ui_fail(cli, EXIT_WORK,
+                       "the prompt is empty: give one with -p or -f, or through a pipe");
     }
     size_t good = utf8_check(text->data, text->size);
     if (good < text->size && opt_set(&cli->args, OPT_LOSSY)) {

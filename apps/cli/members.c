@@ -50,7 +50,16 @@ static bool set_name(struct spec *spec, const char *known) {
     return set_text(&spec->name, name, size);
 }
 
-static int no_such(struct work *work, const char *name, int why) {
+/* What a message about this member's file begins with: "-m ", or the pack file and the section. */
+static const char *whence(const struct work *work, const struct spec *spec, struct buf *out) {
+    if ((size_t)(spec - work->specs) >= work->n_filed) {
+        return work->option;
+    }
+    bool fine = buf_printf(out, "%s: [%s]: ", value(work, OPT_PACK)->text, spec->name);
+    return fine ? out->data : "";
+}
+
+static int no_such(struct work *work, const char *where, const char *name, int why) {
     struct cache_list list;
     struct nearest nearest;
     int code = EXIT_WORK;
@@ -61,14 +70,14 @@ static int no_such(struct work *work, const char *name, int why) {
             nearest_offer(&nearest, list.models[i].name);
         }
         if (nearest.best != NULL) {
-            (void)ui_fail(work->cli, code, "%s%s: no such file or model, did you mean '%s'?",
-                          work->option, name, nearest.best);
+            (void)ui_fail(work->cli, code, "%s%s: no such file or model, did you mean '%s'?", where,
+                          name, nearest.best);
         }
         cache_list_done(&list);
     }
     if (nearest.best == NULL) {
         (void)ui_fail(work->cli, code, "%s%s: %s; packllm models list shows the cached models",
-                      work->option, name, why == ENOENT ? "no such file or model" : strerror(why));
+                      where, name, why == ENOENT ? "no such file or model" : strerror(why));
     }
     return code;
 }
@@ -78,20 +87,24 @@ static int locate(struct work *work, struct spec *spec) {
     struct cli *cli = work->cli;
     struct stat st;
     const char *written = spec->path;
+    struct buf path, where;
+    int code = EXIT_FINE;
+    buf_init(&where, 1 << 16);
     if (stat(written, &st) == 0 && cache_find_default(written) == NULL) {
         if (S_ISDIR(st.st_mode)) {
-            return ui_fail(cli, EXIT_WORK, "%s%s: this is a directory; a GGUF file is wanted",
-                           work->option, written);
+            code = ui_fail(cli, EXIT_WORK, "%s%s: this is a directory; a GGUF file is wanted",
+                           whence(work, spec, &where), written);
+        } else if (!set_name(spec, NULL)) {
+            code = ui_fail(cli, EXIT_WORK, "out of memory");
         }
-        return set_name(spec, NULL) ? EXIT_FINE : ui_fail(cli, EXIT_WORK, "out of memory");
+        buf_done(&where);
+        return code;
     }
     int why = errno;
-    struct buf path;
     buf_init(&path, 1 << 16);
-    int code = EXIT_FINE;
     enum cache_state state = cache_find(cli->folder.data, written, &path);
     if (state == CACHE_UNKNOWN) {
-        code = no_such(work, written, why);
+        code = no_such(work, whence(work, spec, &where), written, why);
     } else if (state == CACHE_MISSING) {
         code = models_fetch(cli, &written, 1);
     }
@@ -103,6 +116,7 @@ static int locate(struct work *work, struct spec *spec) {
         }
     }
     buf_done(&path);
+    buf_done(&where);
     return code;
 }
 
@@ -116,6 +130,7 @@ static int read_specs(struct work *work, const char *const *given, size_t n, con
         if (status != PACKLLM_OK) {
             return failed(work, status);
         }
+        work->n_filed = work->n;
     }
     size_t more = n > 0 ? n : file != NULL ? 0 : n_cache_defaults;
     struct spec *grown = alloc_resize(work->specs, work->n + more, sizeof *grown);
@@ -386,7 +401,8 @@ static int read_params(struct work *work) {
     bool own = work->settings.shrink_given && value(work, OPT_SHRINK)->source == ARGS_DEFAULT;
     session->shrink = own ? work->settings.shrink : opt_double(args, OPT_SHRINK);
     session->tau = opt_double(args, OPT_TAU);
-    session->epsilon = opt_double(args, OPT_EPSILON);
+    bool scores = (args->command->bit & args->table->options[OPT_SCORE_EPSILON].commands) != 0;
+    session->epsilon = opt_double(args, scores ? OPT_SCORE_EPSILON : OPT_EPSILON);
     const char *covers = opt_text(args, OPT_COVERS);
     session->covers = covers != NULL && strcmp(covers, "all") == 0 ? PACKLLM_COVERS_ALL
                                                                    : PACKLLM_COVERS_CANONICAL;

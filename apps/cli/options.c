@@ -17,6 +17,10 @@ static const char MAPPING[] = "Mapping (with --space tokens, of members that sha
 static const char SERVING[] = "Serving";
 static const char OUTPUT[] = "Output";
 
+#define EPSILON                                                                                    \
+    "share of the probability from which the end of a token is evaluated: smaller is more exact, " \
+    "and slower (advanced)"
+
 #define LATER(wide, narrow, kinds)                                                                 \
     { .name = (wide), .brief = (narrow), .type = ARGS_TEXT, .commands = (kinds), .later = true }
 
@@ -32,9 +36,8 @@ static struct args_option options[N_OPTIONS] = {
          .commands = WORK | ASK,
          .file = true,
          .help = "a member: a GGUF file or a name in the cache, then ,KEY=VALUE: name, prior, cap, "
-                 "ngl, c, threads, lora=ADAPTER[:SCALE], domain=TEXT (for cbtm), chat-template. "
-                 "Members "
-                 "of one file share its weights. "
+                 "temperature, ngl, c, threads, lora=ADAPTER[:SCALE], domain=TEXT (for cbtm), "
+                 "chat-template. Members of one file share its weights. "
                  "Without any: the default pack, fetched on first use"},
     [OPT_PACK] = {.name = "pack",
                   .argument = "FILE",
@@ -51,8 +54,10 @@ static struct args_option options[N_OPTIONS] = {
                    .group = MEMBERS,
                    .commands = WORK | ALIGN | MODELS | ASK,
                    .file = true,
-                   .help = "the folder of downloaded models; else $XDG_CACHE_HOME/packllm or "
-                           "~/.cache/packllm"},
+                   .help =
+                       "the folder of downloaded models; else $XDG_CACHE_HOME/packllm or "
+                       "~/.cache/packllm. Models in the folder that LLAMA_CACHE names are found "
+                       "by name, too"},
     [OPT_CTX_SIZE] = {.name = "ctx-size",
                       .brief = "-c",
                       .argument = "N",
@@ -62,7 +67,8 @@ static struct args_option options[N_OPTIONS] = {
                       .group = MEMBERS,
                       .commands = WORK | ASK,
                       .help =
-                          "context of every member in tokens; 0: the model's own, at most 4096"},
+                          "context of every member in tokens, at most what its model was trained "
+                          "on; 0: that, at most 4096"},
     [OPT_THREADS] = {.name = "threads",
                      .brief = "-t",
                      .argument = "N",
@@ -158,16 +164,25 @@ static struct args_option options[N_OPTIONS] = {
                  .group = FUSION,
                  .commands = WORK | ASK,
                  .help = "temperature of sim"},
-    [OPT_EPSILON] =
-        {.name = "epsilon",
-         .argument = "E",
-         .type = ARGS_DOUBLE,
-         .minimum = 1e-9,
-         .maximum = 0.5,
-         .group = FUSION,
-         .commands = WORK | ASK,
-         .help = "share of the probability from which the end of a token is evaluated; of score "
-                 "0.0005 unless given (advanced)"},
+    [OPT_EPSILON] = {.name = "epsilon",
+                     .argument = "E",
+                     .type = ARGS_DOUBLE,
+                     .minimum = 1e-9,
+                     .maximum = 0.5,
+                     .group = FUSION,
+                     .commands = (WORK & ~SCORE) | ASK,
+                     .help = EPSILON},
+    /* Ends of known text are evaluated many at once, so more of them are worth it than when text is
+     * written (docs/math.md, "Covers"). */
+    [OPT_SCORE_EPSILON] = {.name = "epsilon",
+                           .argument = "E",
+                           .type = ARGS_DOUBLE,
+                           .minimum = 1e-9,
+                           .maximum = 0.5,
+                           .initial = "0.0005",
+                           .group = FUSION,
+                           .commands = SCORE,
+                           .help = EPSILON},
     [OPT_COVERS] = {.name = "covers",
                     .argument = "WHICH",
                     .type = ARGS_CHOICE,

@@ -23,6 +23,7 @@ enum option {
     OPT_SHRINK,
     OPT_TAU,
     OPT_EPSILON,
+    OPT_SCORE_EPSILON,
     OPT_COVERS,
     OPT_ALIGN,
     OPT_FEED,

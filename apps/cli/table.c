@@ -39,6 +39,15 @@ static void add_head(struct buf *out, size_t name, int fd) {
     }
 }
 
+/* Of a member whose context is shorter than the text. */
+static void add_windows(struct buf *out, const char *name, uint64_t windows) {
+    if (windows > 1) {
+        tty_safe(out, name, strlen(name), true);
+        (void)buf_printf(out, " reads in %llu windows: its context is shorter than the text\n",
+                         (unsigned long long)windows);
+    }
+}
+
 void table_weights(struct buf *out, const struct packllm_weights *weights, int fd) {
     size_t name = 6;
     for (size_t i = 0; i < weights->n_members; i++) {
@@ -85,12 +94,7 @@ void table_weights(struct buf *out, const struct packllm_weights *weights, int f
                          weights->gain_most * 1.4426950408889634);
     }
     for (size_t i = 0; i < weights->n_members; i++) {
-        const struct packllm_member_weight *member = &weights->members[i];
-        if (member->windows > 1) {
-            tty_safe(out, member->name, strlen(member->name), true);
-            (void)buf_printf(out, " reads in %llu windows: its context is shorter than the text\n",
-                             (unsigned long long)member->windows);
-        }
+        add_windows(out, weights->members[i].name, weights->members[i].windows);
     }
 }
 
@@ -132,6 +136,10 @@ void table_scores(struct buf *out, const struct table_score *score, int fd) {
         tty_safe(out, best->name, strlen(best->name), true);
         (void)buf_add_text(out, ")\n");
     }
+    for (size_t i = 0; i < score->n; i++) {
+        bool cut = score->members[i].windows > score->windows; /* one a window of the text at least */
+        add_windows(out, score->members[i].name, cut ? score->members[i].windows : 1);
+    }
 }
 
 static void add_size(struct buf *out, uint64_t bytes) {
@@ -169,7 +177,7 @@ void table_memory(struct buf *out, const struct work *work, const struct packllm
     if (total->available > 0) {
         char text[NUMBER_TEXT];
         number_size(text, total->available);
-        (void)buf_printf(out, "the machine has %s free%s\n", text,
+        (void)buf_printf(out, "%s are free%s\n", text,
                          total->total > total->available ? ": not enough" : "");
     }
 }

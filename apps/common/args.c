@@ -105,10 +105,8 @@ static bool read_number(const struct args_option *option, struct args_value *val
         value->given_minus_one = false;
         result = number_uint(text, &value->u);
         if (result != NUMBER_OK) {
-            (void)buf_printf(
-                error, "%s: '%s' is %s; a whole number from 0 to %llu, or -1, is wanted",
-                from->spelled, text, result == NUMBER_NOT ? "not that" : "out of range",
-                (unsigned long long)UINT64_MAX);
+            (void)buf_printf(error, "%s: '%s' is neither a whole number from 0 to %llu nor -1",
+                             from->spelled, text, (unsigned long long)UINT64_MAX);
         }
         return result == NUMBER_OK;
     }
@@ -335,6 +333,17 @@ static size_t find(const struct args *args, const char *text, const char **out_v
     return found;
 }
 
+static bool is_brief(const struct args *args, const char *word) {
+    for (size_t i = 0; i < args->table->n_options; i++) {
+        const struct args_option *option = &args->table->options[i];
+        if (option->brief != NULL && strcmp(option->brief, word) == 0 &&
+            (option->commands & args->command->bit) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool unknown_option(const struct args *args, const char *text, struct buf *error) {
     struct nearest nearest;
     char word[64];
@@ -349,6 +358,11 @@ static bool unknown_option(const struct args *args, const char *text, struct buf
         if ((option->commands & args->command->bit) != 0 && !option->later) {
             nearest_offer(&nearest, option->name);
         }
+    }
+    if (text[size] == '=' && is_brief(args, word)) {
+        (void)buf_printf(error, "unknown option '%s': %s takes its value behind a space, %s %s",
+                         text, word, word, text + size + 1);
+        return false;
     }
     (void)buf_printf(error, "unknown option '%s'", word);
     if (nearest.best != NULL) {
@@ -473,8 +487,9 @@ enum args_result args_parse_file(struct args *args, const struct args_table *tab
                 return ARGS_WRONG;
             }
         } else if (args->n_operands == command->max_operands) {
-            (void)buf_printf(error, "unexpected argument '%s'; usage: %s %s %s", argv[i],
-                             table->program, command->name, command->operands);
+            (void)buf_printf(error, "unexpected argument '%s'; usage: %s %s%s%s", argv[i],
+                             table->program, command->name, *command->operands != '\0' ? " " : "",
+                             command->operands);
             return ARGS_WRONG;
         } else {
             args->operands[args->n_operands++] = argv[i++];

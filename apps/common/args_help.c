@@ -127,8 +127,8 @@ void args_help(const struct args_table *table, const struct args_command *comman
                struct buf *out) {
     struct buf usage;
     buf_init(&usage, 1 << 16);
-    (void)buf_printf(&usage, "usage: %s %s [options] %s", table->program, command->name,
-                     command->operands);
+    (void)buf_printf(&usage, "usage: %s %s [options]%s%s", table->program, command->name,
+                     *command->operands != '\0' ? " " : "", command->operands);
     add_wrapped(out, usage.data != NULL ? usage.data : "", 7, width, 0);
     buf_done(&usage);
     (void)buf_add_text(out, "\n\n");
@@ -165,7 +165,7 @@ void args_help(const struct args_table *table, const struct args_command *comman
     (void)buf_add_text(out, "\n");
     add_wrapped(out,
                 "An option beats its environment variable; an empty variable counts as unset. Exit "
-                "status: 0 fine, 1 the work failed, 2 wrong use.",
+                "status: 0 fine, 1 the work failed, 2 wrong use, 130 interrupted.",
                 0, width, 0);
     (void)buf_add_text(out, "\n");
 }
@@ -182,15 +182,17 @@ void args_overview(const struct args_table *table, size_t width, struct buf *out
             (void)buf_add_text(out, "\n");
         }
     }
-    (void)buf_add_text(out, "\nNot in this version yet:");
-    const char *part = " ";
+    const char *part = "\nNot in this version yet: ";
+    bool later = false;
     for (size_t i = 0; i < table->n_commands; i++) {
         if (table->commands[i].later) {
             (void)buf_printf(out, "%s%s", part, table->commands[i].name);
             part = ", ";
+            later = true;
         }
     }
-    (void)buf_printf(out, "\n\n%s COMMAND --help tells about a command.\n", table->program);
+    (void)buf_printf(out, "%s\n%s COMMAND --help tells about a command.\n", later ? "\n" : "",
+                     table->program);
 }
 
 /* ---- man ------------------------------------------------------------------------------------- */

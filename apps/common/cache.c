@@ -3,10 +3,13 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -206,9 +209,62 @@ static char *unconst(const char *text) {
     return both.out;
 }
 
+static void close_both(const int ends[2]) {
+    for (int i = 0; i < 2 && ends[i] >= 0; i++) {
+        (void)close(ends[i]);
+    }
+}
+
+/* Lines that are being put together; of a longer one its beginning is kept. */
+struct lines {
+    char text[4096];
+    size_t size;
+};
+
+/* What fd (nonblocking) has for now. */
+static void drain(int fd, struct lines *lines, const struct cache_watch *watch) {
+    char chunk[512];
+    ssize_t n = 0;
+    while (fd >= 0 && (n = read(fd, chunk, sizeof chunk)) > 0) {
+        for (ssize_t i = 0; i < n; i++) {
+            if (chunk[i] == '\n') {
+                lines->text[lines->size] = '\0';
+                watch->line(watch->data, lines->text);
+                lines->size = 0;
+            } else if (lines->size + 1 < sizeof lines->text && chunk[i] != '\0') {
+                lines->text[lines->size++] = chunk[i];
+            }
+        }
+    }
+}
+
+/* Waits for the script. When a stop is asked for on a terminal the script has heard of it, too; from
+ * elsewhere (kill PID) it has not, and its shell hears of ours when the download in hand has ended: that
+ * is waited for a second. Looking again and again loses no signal between a look and a wait. */
+static pid_t await(pid_t child, int fd, const struct cache_watch *watch, int *out_status) {
+    const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+    struct lines lines = {.size = 0};
+    pid_t ended = 0;
+    for (int left = 50; ended == 0 && left > 0;) {
+        drain(fd, &lines, watch);
+        ended = waitpid(child, out_status, WNOHANG);
+        if (ended == 0) {
+            bool stop = watch->stop != NULL && watch->stop();
+            if (stop && left-- == 50) {
+                (void)kill(child, SIGTERM);
+            }
+            (void)nanosleep(&pause, NULL);
+        }
+    }
+    drain(fd, &lines, watch);
+    return ended;
+}
+
 enum packllm_status cache_run_script(const char *script, const char *folder,
-                                     const char *const *arguments, size_t n_args, int *out_exit,
+                                     const char *const *arguments, size_t n_args,
+                                     const struct cache_watch *watch, int *out_exit,
                                      struct packllm_error *err) {
+    int ends[2] = {-1, -1};
     char **argv = alloc_zero(n_args + 5, sizeof *argv);
     if (argv == NULL) {
         return fail_memory(err, (n_args + 5) * sizeof *argv);
@@ -220,12 +276,24 @@ enum packllm_status cache_run_script(const char *script, const char *folder,
     for (size_t i = 0; i < n_args; i++) {
         argv[4 + i] = unconst(arguments[i]);
     }
+    if (watch->line != NULL && pipe(ends) != 0) {
+        ends[0] = ends[1] = -1; /* then the words go to stderr as they are */
+    }
+    if (ends[0] >= 0) {
+        (void)fcntl(ends[0], F_SETFL, O_NONBLOCK);
+    }
     pid_t child = fork();
     if (child < 0) {
+        int why = errno;
         base_free(argv);
-        return fail(err, PACKLLM_E_IO, PACKLLM_NO_MEMBER, "cannot start sh: %s", strerror(errno));
+        close_both(ends);
+        return fail(err, PACKLLM_E_IO, PACKLLM_NO_MEMBER, "cannot start sh: %s", strerror(why));
     }
     if (child == 0) {
+        if (ends[1] >= 0) {
+            (void)dup2(ends[1], STDERR_FILENO);
+            close_both(ends);
+        }
         (void)dup2(STDERR_FILENO, STDOUT_FILENO);
         if (setenv("PACKLLM_CACHE", folder, 1) == 0) {
             (void)execv("/bin/sh", argv);
@@ -233,11 +301,16 @@ enum packllm_status cache_run_script(const char *script, const char *folder,
         _exit(127);
     }
     base_free(argv);
+    if (ends[1] >= 0) {
+        (void)close(ends[1]);
+        ends[1] = -1;
+    }
     int status = 0;
-    while (waitpid(child, &status, 0) < 0) {
-        if (errno != EINTR) {
-            return fail(err, PACKLLM_E_IO, PACKLLM_NO_MEMBER, "lost sh: %s", strerror(errno));
-        }
+    pid_t ended = await(child, ends[0], watch, &status);
+    int why = errno;
+    close_both(ends);
+    if (ended < 0) {
+        return fail(err, PACKLLM_E_IO, PACKLLM_NO_MEMBER, "lost sh: %s", strerror(why));
     }
     *out_exit = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     return PACKLLM_OK;

@@ -47,10 +47,18 @@ enum packllm_status cache_list_read(struct cache_list *list, const char *folder,
                                     struct packllm_error *err);
 void cache_list_done(struct cache_list *list);
 
-/* Runs the fetch script, `sh -c script`, with n_args arguments; its words go to stderr.
- * out_exit: the script's exit status, which has said what was wrong; 127 = no shell. */
+struct cache_watch {
+    void (*line)(void *data,
+                 const char *text); /* a line of the script's; NULL: they go to stderr */
+    void *data;
+    bool (*stop)(void); /* asked now and then; true: the script is told to end. May be NULL */
+};
+
+/* Runs the fetch script, `sh -c script`, with n_args arguments. out_exit: the script's exit status, which has said what was wrong;
+ * 127 = no shell. */
 enum packllm_status cache_run_script(const char *script, const char *folder,
-                                     const char *const *arguments, size_t n_args, int *out_exit,
+                                     const char *const *arguments, size_t n_args,
+                                     const struct cache_watch *watch, int *out_exit,
                                      struct packllm_error *err);
 
 #endif

@@ -195,6 +195,9 @@ static int on_key(void *data, const char *section, const char *key, const char *
         (void)bad(r, "the section's name is the member's");
     } else if (strcmp(key, "model") != 0) {
         r->status = spec_set(spec, where, key, value, r->err);
+    } else if (spec_remote(value)) {
+        r->status = fail(r->err, PACKLLM_E_UNSUPPORTED, PACKLLM_NO_MEMBER,
+                         "%s: model=%s: remote members are not in this version yet", where, value);
     } else if (spec->path != NULL || *value == '\0') {
         (void)bad(r, *value == '\0' ? "model = names no file" : "there are two models");
     } else {
@@ -232,6 +235,9 @@ static enum packllm_status read_all(const char *path, struct buf *out, struct pa
 
 static void parse(struct reader *r, const struct buf *text) {
     r->text = text->data != NULL ? text->data : "";
+    if (strncmp(r->text, "\xef\xbb\xbf", 3) == 0) { /* a byte-order mark, as some editors put */
+        r->text += 3;
+    }
     int line = ini_parse_stream(next_line, r, on_key, r);
     if (line != 0 && r->status >= 0) {
         r->line = line > 0 ? line : r->line;

@@ -205,9 +205,13 @@ static enum packllm_status read_settings(struct spec *spec, const char *text, ch
     return PACKLLM_OK;
 }
 
+bool spec_remote(const char *text) {
+    return strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0;
+}
+
 enum packllm_status spec_read(struct spec *spec, const char *text, struct packllm_error *err) {
     *spec = (struct spec){.member = packllm_member_spec_default()};
-    if (strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0) {
+    if (spec_remote(text)) {
         return fail(err, PACKLLM_E_UNSUPPORTED, PACKLLM_NO_MEMBER,
                     "-m %s: remote members are not in this version yet", text);
     }

@@ -20,6 +20,8 @@ enum packllm_status spec_read(struct spec *spec, const char *text, struct packll
 /* One setting; where: what errors begin with ("-m SPEC", or a file and a section). */
 enum packllm_status spec_set(struct spec *spec, const char *where, const char *key,
                              const char *value, struct packllm_error *err);
+/* http://… and https://…, which come with a later version. */
+bool spec_remote(const char *text);
 void spec_done(struct spec *spec);
 
 #endif

@@ -211,8 +211,8 @@ static enum packllm_status read_weigher(struct methods *methods, const char *wor
         nearest_offer(&nearest, others[i]);
     }
     return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
-                "--methods: '%s' is no method%s%s%s; packllm eval --help lists them", word,
-                nearest.best != NULL ? ", did you mean '" : "",
+                "--methods: '%s' is no method%s%s%s packllm eval --help lists them", word,
+                nearest.best != NULL ? ", did you mean '" : ";",
                 nearest.best != NULL ? nearest.best : "", nearest.best != NULL ? "'?" : "");
 }
 

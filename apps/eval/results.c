@@ -17,11 +17,34 @@ struct results {
     const char *path;
 };
 
+/* What to do about SQLite's codes that a user can do something about. */
+static const char *way_out(int code) {
+    switch (code) {
+    case SQLITE_NOTADB:
+        return "; give another --results";
+    case SQLITE_CORRUPT:
+        return "; to start anew delete it, or give another --results";
+    case SQLITE_CANTOPEN:
+        return "; give a --results in a folder that can be written";
+    case SQLITE_FULL:
+        return "; make room, then the same command goes on";
+    case SQLITE_READONLY:
+        return "; make it writable, or give another --results";
+    default:
+        return "";
+    }
+}
+
 static enum packllm_status failed(const struct results *r, struct packllm_error *err) {
-    bool foreign = r->db != NULL && sqlite3_errcode(r->db) == SQLITE_NOTADB;
+    int code = r->db != NULL ? sqlite3_errcode(r->db) : SQLITE_OK;
+    if (r->db != NULL && sqlite3_extended_errcode(r->db) == SQLITE_READONLY_DBMOVED) {
+        return fail(err, PACKLLM_E_IO, PACKLLM_NO_MEMBER,
+                    "results file '%s': it was moved or deleted meanwhile; start again", r->path);
+    }
     return fail(err, PACKLLM_E_IO, PACKLLM_NO_MEMBER, "results file '%s': %s%s", r->path,
-                foreign ? "it is no results file of packllm eval" : sqlite3_errmsg(r->db),
-                foreign ? "; give another --results" : "");
+                code == SQLITE_NOTADB ? "it is no results file of packllm eval"
+                                      : sqlite3_errmsg(r->db),
+                way_out(code));
 }
 
 static bool run(struct results *r, const char *sql) {
@@ -49,12 +72,27 @@ static bool begin(struct results *r) {
            run(r, sql);
 }
 
+/* Where two texts part, with a few characters before it, so that what is shown differs. */
+static size_t parting(const char *a, const char *b) {
+    size_t same = 0;
+    while (a[same] != '\0' && a[same] == b[same]) {
+        same++;
+    }
+    size_t from = same > 160 ? same - 40 : 0;
+    while (from > 0 && ((unsigned char)a[from] & 0xc0) == 0x80) {
+        from--;
+    }
+    return from;
+}
+
 static enum packllm_status differs(const struct results *r, const char *key, const char *there,
                                    const char *here, struct packllm_error *err) {
+    size_t from = parting(there, here);
+    const char *dots = from > 0 ? "…" : "";
     return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
-                "results file '%s' is of another %s: '%.200s' there, '%.200s' here; to start anew "
-                "give another --results, or delete the file",
-                r->path, key, there, here);
+                "results file '%s' is of another run, %s: '%s%.200s' there, '%s%.200s' here; to "
+                "start anew give another --results, or delete the file",
+                r->path, key, dots, there + from, dots, here + from);
 }
 
 /* Writes the setting where there is none, else it must be the same. */

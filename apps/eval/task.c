@@ -323,7 +323,9 @@ static enum packllm_status check_ids(struct reader *r) {
 static enum packllm_status take_lines(struct reader *r, const struct buf *text) {
     enum packllm_status status = PACKLLM_OK;
     bool first = true;
-    for (size_t at = 0; at < text->size && status >= 0;) {
+    /* A byte-order mark, as some editors put. */
+    size_t begin = text->size >= 3 && memcmp(text->data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    for (size_t at = begin; at < text->size && status >= 0;) {
         const char *line = text->data + at, *end = memchr(line, '\n', text->size - at);
         size_t size = end != NULL ? (size_t)(end - line) : text->size - at;
         at += size + 1;

@@ -317,11 +317,11 @@ struct packllm_weights {
                              dropped (greedy: over all weights that sum to 1),
                              nats per byte; NAN where the weigher optimises nothing */
     unsigned passes;      /* evaluations of the objective */
-    /* bayes, else NAN: of the mixture that ran from the prior along the prompt. */
     size_t dropped; /* members that stopped early: gap is over the others, error and gain_* tell */
     double gain_likely, gain_most; /* the largest of theirs */
-    double prequential;            /* its bits per byte */
-    double regret;                 /* nats, in all, above the best member */
+    /* bayes, else NAN: of the mixture that ran from the prior along the prompt. */
+    double prequential;  /* its bits per byte */
+    double regret;       /* nats, in all, above the best member */
     double regret_bound; /* what the regret cannot exceed: log 1 / the best member's prior */
     size_t n_members;
     const struct packllm_member_weight *members; /* [n_members], owned by the session */

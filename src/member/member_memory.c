@@ -3,6 +3,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "member/member_base.h"
 #include "member/member_facts.h"
@@ -23,7 +25,24 @@ uint32_t member_llama_marks(bool whole_only, uint32_t n_seq) {
     return whole_only ? most : 0;
 }
 
-/* MemAvailable of /proc/meminfo in bytes, or 0 where it is not known. */
+/* What `ulimit -v` leaves this process, bytes; UINT64_MAX: it sets no limit. libllama ends the program
+ * where small allocations fail, so this has to be asked before it loads. */
+static uint64_t address_room(void) {
+    struct rlimit limit;
+    uint64_t pages = 0;
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
+        return UINT64_MAX;
+    }
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file != NULL) {
+        pages = fscanf(file, "%" SCNu64, &pages) == 1 ? pages : 0;
+        (void)fclose(file);
+    }
+    uint64_t taken = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    return limit.rlim_cur > taken ? limit.rlim_cur - taken : 1;
+}
+
+/* MemAvailable of /proc/meminfo in bytes, or less where the process is limited; 0 where neither is known. */
 static uint64_t available(void) {
     char line[128];
     uint64_t kib = 0;
@@ -36,7 +55,8 @@ static uint64_t available(void) {
     if (file != NULL) {
         (void)fclose(file);
     }
-    return kib * 1024;
+    const uint64_t room = address_room(), bytes = kib * 1024;
+    return room < UINT64_MAX && (bytes == 0 || room < bytes) ? room : bytes;
 }
 
 void member_facts_memory(const struct member_facts *f, struct packllm_memory *out) {

@@ -137,8 +137,8 @@ static enum packllm_status write_all(struct packllm_session *s, struct chat *cha
             status = fail_context(
                 err, (int)i, n, m->n_ctx,
                 "the conversation is %zu tokens for member '%s', whose context holds %u; "
-                "shorten it, begin a new one, or ask for a larger context (-c)",
-                n, m->name, (unsigned)m->n_ctx);
+                "begin a new one, %s",
+                n, m->name, (unsigned)m->n_ctx, pack_context_advice(m));
         }
         s->tokens_before[i] = n;
     }

@@ -115,6 +115,12 @@ enum packllm_status pack_read_bytes(struct packllm_session *s, const char *text,
     return status;
 }
 
+const char *pack_context_advice(const struct member *m) {
+    return m->n_ctx < m->n_ctx_train
+               ? "shorten it or ask for a larger context (-c)"
+               : "shorten it, or leave this member out: it was trained on no more";
+}
+
 /* The pack's context is the smallest of its members', in bytes of the text at hand: the error names
  * that member, not the first one that failed. */
 enum packllm_status pack_context_error(const struct packllm_session *s, const char *text,
@@ -143,8 +149,8 @@ enum packllm_status pack_context_error(const struct packllm_session *s, const ch
     return fail_context(
         err, least->index, needed, least->n_ctx,
         "the text of %zu bytes is %zu tokens for member '%s', whose context holds %u, about "
-        "%.0f bytes of this text; shorten it or ask for a larger context (-c)",
-        size, needed, least->name, (unsigned)least->n_ctx, room);
+        "%.0f bytes of this text; %s",
+        size, needed, least->name, (unsigned)least->n_ctx, room, pack_context_advice(least));
 }
 
 void pack_keep_weighted(struct packllm_session *s) {

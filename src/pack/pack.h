@@ -212,6 +212,8 @@ bool pack_is_crowd(const struct packllm_session *s, size_t size);
 enum packllm_status pack_read_crowd(struct packllm_session *s, const char *text, size_t size,
                                     bool windows, struct score_weights *w,
                                     struct packllm_error *err);
+/* What to do about a text that m's context does not hold. */
+const char *pack_context_advice(const struct member *m);
 enum packllm_status pack_context_error(const struct packllm_session *s, const char *text,
                                        size_t size, struct packllm_error *err); /* E_CONTEXT */
 void pack_count_from_here(struct packllm_session *s, size_t i); /* forwards and seconds */

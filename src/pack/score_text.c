@@ -175,6 +175,9 @@ static enum packllm_status score_text(struct packllm_session *s, const char *tex
     pack_drop_readings(s);
     base_free(store);
     tally_close(&t);
+    if (status == PACKLLM_E_CONTEXT && p.through_generation) { /* the least of all, not the first */
+        status = pack_context_error(s, text, size, err);
+    }
     return status;
 }
 

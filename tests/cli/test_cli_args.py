@@ -21,6 +21,15 @@ class Help(Program):
         for command in COMMANDS:
             self.assertRegex(text, r"(?m)^  %s " % command)
         self.assertEqual(text, self.good("--help"))
+        self.assertNotRegex(text, r"yet:\s*\n\n")  # a heading with nothing under it
+
+    def test_a_default_is_that_of_the_command(self):
+        for command, epsilon in (("score", "0.0005"), ("run", "0.003"), ("weigh", "0.003"), ("eval", "0.003")):
+            self.assertRegex(re.sub(r"\s+", " ", self.good(command, "--help")), r"--epsilon E share[^;]*;? ?default %s; PACKLLM_EPSILON" % epsilon)
+
+    def test_no_line_ends_in_a_space(self):
+        for command in COMMANDS:
+            self.assertNotRegex(self.good(command, "--help"), r"(?m) $")
 
     def test_help_of_each_command_mentions_every_option(self):
         for command in COMMANDS:
@@ -94,6 +103,8 @@ class Wrong(Program):
             self.bad(2, "run", wrong, "1", says=["unknown option '%s'" % wrong, "did you mean '%s'?" % near])
         self.bad(2, "run", "--xyzzy=3", says=["unknown option '--xyzzy'", "run --help"])
         self.bad(2, "run", "-q", says="unknown option '-q'")
+        self.bad(2, "run", "-n=3", says=["'-n=3'", "behind a space, -n 3"])
+        self.bad(2, "run", "-s", "-2", says="neither a whole number from 0 to 18446744073709551615 nor -1")
 
     def test_option_of_another_command(self):
         self.bad(2, "weigh", "--temp", "1", says=["--temp is not an option of packllm weigh", "run"])

@@ -118,6 +118,17 @@ class BadInput(Calibrate):
         written = self.task('{"id": "a", "query": "q", "answer": "7"}\n', "gen.jsonl")
         self.bad(2, "calibrate", written, says="choices")
 
+    def test_a_file_that_cannot_be_written_is_told_before_the_work(self):
+        task, none = self.task(questions(4)), self.folder / "none.gguf"
+        self.bad(1, "calibrate", task, "-m", none, "-o", self.folder / "no" / "p.ini", says="p.ini")
+        self.bad(1, "calibrate", task, "-m", none, "-o", self.folder / "p.ini", says="none.gguf")
+        self.assertEqual([f.name for f in self.folder.iterdir() if f.name.startswith("p.ini")], [])
+
+    def test_a_text_that_is_none(self):
+        text = self.folder / "bad.txt"
+        text.write_bytes(b"One day. " * 99 + b"\xff")
+        self.bad(1, "calibrate", "-f", text, "-m", "none.gguf", says=["bad.txt", "byte 0xff at offset 891 of 892"])
+
     @without_models
     def test_too_little(self):
         task = self.task(questions(4))

@@ -1,6 +1,8 @@
 """packllm eval: figures, the same twice and after a kill, demonstrations, results files, bad input."""
 import json
 import os
+import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -273,10 +275,44 @@ class Results(Eval):
         self.bad(2, "eval", task, *PAIR, "--results", results, says=["version of the file", new])
         results.write_text("not a database, but long enough to be looked at" * 30)
         self.bad(1, "eval", task, *PAIR, "--results", results, says=["no results file", "--results"])
-        self.bad(1, "eval", task, *PAIR, "--results", self.folder / "no" / "r.db", says="results file")
+        self.bad(1, "eval", task, *PAIR, "--results", self.folder / "no" / "r.db", says=["results file", "folder"])
+        self.rows(task, *PAIR, "--results", self.folder / "cut.db")
+        with open(self.folder / "cut.db", "r+b") as file:
+            file.truncate(3000)
+        self.bad(1, "eval", task, *PAIR, "--results", self.folder / "cut.db", says=["malformed", "start anew"])
+
+    def test_a_folder_that_vanishes(self):
+        folder = self.folder / "gone"
+        folder.mkdir()
+        task = self.task(lines([("Once upon a time %d there was" % i, ["a cat", "a dog"], 0) for i in range(400)]))
+        child = subprocess.Popen([PROGRAM, "eval", str(task), *map(str, PAIR), "--results", str(folder / "r.db")],
+                                 env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while child.poll() is None and not (folder / "r.db").exists():
+            time.sleep(0.01)
+        time.sleep(0.2)
+        shutil.rmtree(folder)
+        out, error = child.communicate(timeout=100)
+        self.assertEqual((child.returncode, out), (1, b""))
+        self.assertRegex(error.decode(), r"^packllm: error: results file '.*r\.db': .*(deleted meanwhile|folder).*\n$")
+
+    def test_what_differs_is_shown_of_many_members(self):
+        many = [w for i in range(8) for w in ("-m", "%s,name=a-member-of-a-long-name-%d" % (STORIES, i))]
+        task, results = self.task(lines(ITEMS[:1])), self.folder / "r.db"
+        common = ("eval", task, "-t", "1", "--methods", "exact", "--results", results)
+        self.good(*common, *many)
+        error = self.bad(2, *common, *many[:-1], "%s,name=another" % STORIES, says="of another run, pack:")
+        there, here = re.search(r"'(.*)' there, '(.*)' here", error).groups()
+        self.assertIn("name-7", there)
+        self.assertIn("another", here)
 
 
 class BadInput(Eval):
+    @without_models
+    def test_a_byte_order_mark(self):
+        task = self.task(lines(ITEMS[:1]))
+        task.write_bytes(b"\xef\xbb\xbf" + task.read_bytes())
+        self.assertEqual(json.loads(self.good("eval", task, *PAIR, "--methods", "exact", "--json"))["items"], 1)
+
     def test_lines(self):
         good = {"id": "a", "query": "Why?", "choices": ["x", "y"], "gold": 0}
         cases = {

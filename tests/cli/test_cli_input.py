@@ -1,6 +1,7 @@
 """Goal: bad input of every kind gives one clear error, exit code 1 or 2, and nothing half-written."""
 import os
 import pathlib
+import resource
 import unittest
 
 from cli_support import DREAMS, ONCE, PAIR, STORIES, Program, without_models
@@ -66,6 +67,7 @@ class Members(Program):
                             "fixed:0,0": "above 0", "fixed:1,": "not a weight", "exakt": "did you mean 'exact'?"}.items():
             self.bad(2, "weigh", "-p", "x", *PAIR, "--weights", text, says=words)
 
+    @without_models
     def test_tokenizer_that_is_no_member(self):
         self.bad(2, "run", "-p", "x", *PAIR, "--tokenizer", "storis260K", says="'stories260K'")
         self.bad(2, "run", "-p", "x", *PAIR, "--tokenizer", "2", says="0 to 1")
@@ -121,7 +123,31 @@ class Models(Program):
         # 3 * 53 tokens for the member whose context holds 128; the other one's holds 512.
         error = self.bad(1, "run", "-p", ONCE * 3, "-n", "5", *PAIR, says=["aidreams260K", "128"])
         self.assertRegex(error, r"\b1[56]\d tokens")
-        self.bad(1, "run", "-p", ONCE * 3, "-n", "5", "-c", "40", "-m", STORIES, says=["stories260K", "40"])
+        self.assertIn("trained on no more", error)  # a larger -c would not help
+        self.bad(1, "run", "-p", ONCE * 3, "-n", "5", "-c", "40", "-m", STORIES, says=["stories260K", "40", "(-c)"])
+        self.bad(1, "run", "-p", ONCE * 40, "-sys", "x", "-n", "5", "-m", STORIES, says=["512", "trained on no more"])
+
+    def test_scores_of_a_long_text(self):
+        self.assertIn("aidreams260K reads in", self.good("score", "-p", ONCE * 3, *PAIR))
+        self.assertNotIn("stories260K reads in", self.good("score", "-p", ONCE * 3, *PAIR))
+        self.assertNotIn("reads in", self.good("score", "-p", ONCE * 3, "--window", "80", *PAIR))
+        self.bad(1, "score", "-p", ONCE * 20, "--through-generation", *PAIR, says=["aidreams260K", "holds 128"])
+
+    def test_nothing_left_to_score(self):
+        self.bad(1, "score", "-p", ONCE, "--context-bytes", "5000", *PAIR, says=["5000 are context", "--context-bytes"])
+        self.bad(1, "score", "-p", ONCE, "--window", "900", *PAIR, says=["300 are context", "--window"])
+
+    def test_one_byte_that_is_no_text(self):
+        done = self.run_program("weigh", "--lossy", *PAIR, stdin=b"On\xffce")
+        self.assertIn(b"U+FFFD stands in 1 place\n", done.stderr)
+
+    def test_an_address_space_that_is_too_small(self):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))
+        free = [self.good_json("weigh", "--memory", *PAIR, **how)["available"] for how in ({}, {"preexec_fn": limit})]
+        self.assertLess(free[1], 400 << 20)
+        self.assertGreater(free[1], 200 << 20)
+        self.assertGreaterEqual(free[0], free[1])
 
     def test_weighing_reads_a_long_text_in_windows(self):
         got = self.good_json("weigh", "-p", ONCE * 20, *PAIR)

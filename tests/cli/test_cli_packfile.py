@@ -25,6 +25,22 @@ class Pack(Program):
         self.assertEqual([m["name"] for m in more["members"]], ["one", "two", "three"])
 
     @without_models
+    def test_a_byte_order_mark_and_line_ends_of_windows(self):
+        path = self.write(b"\xef\xbb\xbf[one]\r\nmodel = %s\r\n" % str(STORIES.resolve()).encode())
+        self.assertEqual(self.good_json("weigh", "-p", ONCE, "--pack", path)["members"][0]["name"], "one")
+
+    def test_a_model_that_is_not_there_is_named_with_its_section(self):
+        path = self.write("[one]\nmodel = no.gguf\n")
+        self.bad(1, "weigh", "-p", "x", "--pack", path, says="%s: [one]: no.gguf: no such file or model" % path)
+        self.bad(1, "weigh", "-p", "x", "--pack", self.write("[one]\nmodel = %s\n" % self.folder),
+                 says=["pack.ini: [one]:", "directory"])
+        self.bad(1, "weigh", "-p", "x", "-m", "no.gguf", says="error: -m no.gguf: no such file")
+
+    def test_remote_members_come_later(self):
+        for url in "http://localhost:1/v1", "https://localhost:1/v1":
+            self.refused("[a]\nmodel = %s\n" % url, ":2:", "[a]", "not in this version yet")
+
+    @without_models
     def test_domains_weigh(self):
         (self.folder / "sea.txt").write_text("The ship sailed over the stormy ocean. Sailors pulled the ropes. " * 40)
         (self.folder / "kitchen.txt").write_text("Boil the pasta with salt. Chop onions, fry them in butter. " * 40)

@@ -40,6 +40,18 @@ class Plain(Program):
         self.assertEqual((done.returncode, done.stdout), (2, b""))
 
 
+    def test_interrupted_while_waiting_for_the_text(self):
+        pipe = self.folder / "pipe"
+        os.mkfifo(pipe)
+        for text in ("-f", pipe), ("-",):
+            child = subprocess.Popen([PROGRAM, "weigh", *map(str, text), "-m", "no.gguf"], env=self.env,
+                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            time.sleep(0.5)
+            child.send_signal(signal.SIGINT)
+            out, error = child.communicate(timeout=60)  # closes the pipe too, as a shell's Ctrl-C does
+            self.assertEqual((child.returncode, out, error), (130, b"", b""))
+
+
 @without_models
 class Streams(Program):
     def start(self, *args, **more):

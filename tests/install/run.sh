@@ -13,7 +13,9 @@ mv "$temp/made" "$temp/moved"
 prefix=$temp/moved
 libdir=$(dirname "$(find "$prefix" -name libpackllm.a)")
 for file in "$libdir/libpackllm.so" "$libdir/pkgconfig/packllm.pc" "$prefix/include/packllm/packllm.h" "$prefix/bin/packllm" \
-    "$prefix/lib/systemd/system/packllm.service" "$prefix/share/doc/packllm/examples/serve.ini"; do
+    "$prefix/lib/systemd/system/packllm.service" "$prefix/share/doc/packllm/examples/serve.ini" \
+    "$prefix/share/man/man1/packllm.1" "$prefix/share/man/man1/packllm-score.1" "$prefix/share/man/man1/packllm-completion.1" \
+    "$prefix/share/bash-completion/completions/packllm"; do
     [ -e "$file" ] || { echo "not installed: $file"; exit 1; }
 done
 export PKG_CONFIG_PATH="$libdir/pkgconfig" LD_LIBRARY_PATH="$libdir"

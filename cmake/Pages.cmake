@@ -1,0 +1,21 @@
+# Pages.cmake - at installation: PROGRAM writes its man pages into MAN and its completion into BASH.
+
+function(packllm_page file)
+  execute_process(COMMAND ${PROGRAM} ${ARGN} OUTPUT_FILE ${file} RESULT_VARIABLE _failed)
+  if(_failed)
+    file(REMOVE ${file})
+    message(WARNING "${file} could not be made by ${PROGRAM} ${ARGN}")
+  else()
+    message(STATUS "Installing: ${file}")
+  endif()
+endfunction()
+
+file(MAKE_DIRECTORY ${MAN} ${BASH})
+packllm_page(${MAN}/packllm.1 help --man)
+execute_process(COMMAND ${PROGRAM} --help OUTPUT_VARIABLE _overview)
+string(REGEX MATCHALL "\n  [a-z]+ +[A-Z]" _lines "${_overview}")
+foreach(_line IN LISTS _lines)
+  string(REGEX REPLACE "^\n  ([a-z]+) .*$" "\\1" _command "${_line}")
+  packllm_page(${MAN}/packllm-${_command}.1 help ${_command} --man)
+endforeach()
+packllm_page(${BASH}/packllm completion bash)
