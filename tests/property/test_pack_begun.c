@@ -229,7 +229,7 @@ static void test_is_brute_force(void **state) {
         between += !any;
         bool halves =
             seed % 3 == 2; /* tokens that end inside a character: nobody can ask for them */
-        double first = NAN;
+        double first = (double)NAN;
         for (size_t i = 0; i < n_top && any; i++) {
             const struct event *e =
                 top[i].token >= 0 ? find(&t, &own, top[i].token, top[i].begun) : NULL;
@@ -469,7 +469,7 @@ static void test_is_corrected(void **state) {
             assert_true(packllm_session_step(sessions[k], &piece, &err) >= 0);
             assert_int_equal(packllm_session_top(sessions[k], &top[k], &n[k]), PACKLLM_OK);
         }
-        double constant = NAN;
+        double constant = (double)NAN;
         for (size_t i = 0; i < n[0]; i++) {
             for (size_t k = 0; k < n[1]; k++) {
                 int32_t token = top[0][i].token;
