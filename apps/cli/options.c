@@ -46,7 +46,7 @@ static struct args_option options[N_OPTIONS] = {
                   .commands = WORK | ASK,
                   .file = true,
                   .help = "members from an INI file: a section each, [NAME] with model = PATH and "
-                          "the settings of -m"},
+                          "the settings of -m; files are looked for beside it first"},
     [OPT_HF_REPO] = LATER("hf-repo", "-hf", WORK | ASK),
     [OPT_CACHE] = {.name = "cache",
                    .argument = "DIR",

@@ -24,7 +24,7 @@ class Lossy(Program):
             self.assertEqual(got["prompt"], expected, text)
             self.assertGreaterEqual(expected.count("\ufffd"), got["replaced"])
             bad = expected.encode() != text
-            self.assertEqual(b"U+FFFD stands in %d places" % got["replaced"] in done.stderr, bad, text)
+            self.assertEqual(b"U+FFFD stands in %d place" % got["replaced"] in done.stderr, bad, text)
             self.assertEqual(got["replaced"] > 0, bad)
 
     def test_every_command_that_reads_a_text(self):
