@@ -120,11 +120,10 @@ enum packllm_status settle_resync(struct cover *c, bool known, struct packllm_er
     return PACKLLM_OK;
 }
 
-/* The share of P(text) from which an end gets its row. What is recalled speaks of the next byte alone. */
-static double least_share(const struct cover *c, const struct cover_parked *p) {
+/* The share of P(text) from which an end gets its row. */
+static double least_share(const struct cover *c, int32_t token) {
     double wide = c->epsilon * RECALL_WIDER < RECALL_MOST ? c->epsilon * RECALL_WIDER : RECALL_MOST;
-    bool recalled = p->at == c->front.x && recall_knows(&c->recall, p->token);
-    return recalled && wide > c->epsilon ? wide : c->epsilon;
+    return recall_knows(&c->recall, token) && wide > c->epsilon ? wide : c->epsilon;
 }
 
 enum packllm_status settle_front(struct cover *c, bool known, struct packllm_error *err) {
@@ -143,7 +142,7 @@ enum packllm_status settle_front(struct cover *c, bool known, struct packllm_err
         changed = false;
         for (unsigned i = 0; i < f->n_parked && !changed; i++) {
             struct cover_parked p = f->parked[i];
-            if (p.w <= least_share(c, &p) || p.pending || p.parent == NULL) {
+            if (p.w <= least_share(c, p.token) || p.pending || p.parent == NULL) {
                 continue;
             }
             struct cover_node *node = node_get(c, p.parent, p.token, p.at, err);
