@@ -41,9 +41,6 @@ enum packllm_status cover_open(struct cover **out, struct member *member,
         }
     }
     if (status >= 0) {
-        status = recall_open(&c->recall, tree->n, err);
-    }
-    if (status >= 0) {
         status = member_context_open(member, &c->kv, err);
     }
     if (status < 0) {
@@ -77,7 +74,6 @@ void cover_close(struct cover *c) {
         base_free(c->lanes[k].tokens);
     }
     member_context_close(c->kv);
-    recall_done(&c->recall);
     base_free(c->text);
     base_free(c->nodes);
     base_free(c->at);

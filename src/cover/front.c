@@ -20,8 +20,6 @@
 /* How much of a stand-in comes from the frequencies of bytes: of deep ends, and right behind one. */
 #define FREQUENCY 0.1
 #define FRESH_FREQUENCY 0.5
-/* How much of it what is recalled of the token takes over, where something is. */
-#define RECALLED 0.7
 
 static const struct cover_slice *slice_of(const struct cover *c, const struct cover_node *node,
                                           size_t depth) {
@@ -165,7 +163,6 @@ void front_count_anew(struct cover *c) {
     memset(c->count, 0, sizeof c->count);
     c->n_counted = 0.0;
     c->often_known = false;
-    recall_forget(&c->recall);
 }
 
 void front_ready(struct cover *c) {
@@ -203,13 +200,6 @@ void front_count(struct cover *c, uint8_t byte) {
 static double fresh(const struct cover *c, int event) {
     double f = event == PACKLLM_EVENT_END ? 0.0 : frequency(c, event);
     return c->standin[event] + FRESH_FREQUENCY * (f - c->standin[event]);
-}
-
-/* The same, behind an end of this token. */
-static double behind(const struct cover *c, int32_t token, int event) {
-    const double *follows = recall_of(&c->recall, token);
-    double any = fresh(c, event);
-    return follows != NULL ? any + RECALLED * (follows[event] - any) : any;
 }
 
 /* Of the tokenisations that end at one byte the heaviest goes on with the weight of all. */
@@ -262,7 +252,7 @@ double front_step(const struct cover *c, const struct cover_view *from, uint8_t 
     to->n_open = n_open;
     for (unsigned i = 0; i < to->n_parked; i++) {
         if (to->parked[i].at == x) {
-            to->parked[i].w *= behind(c, to->parked[i].token, byte);
+            to->parked[i].w *= fresh(c, byte);
             rest += to->parked[i].w;
             total += to->parked[i].w;
         } else {
@@ -315,17 +305,6 @@ static void add_fresh(const struct cover *c, const double *often, double w, doub
     q[PACKLLM_EVENT_END] += w * fresh(c, PACKLLM_EVENT_END);
 }
 
-static void add_events(const double *follows, double w, double *q) {
-    vec_double v, first;
-    for (size_t b = 0; b < 256; b += VEC_LANES) {
-        vec_load(q + b, &v);
-        vec_load(follows + b, &first);
-        v += w * first;
-        vec_store(&v, q + b);
-    }
-    q[PACKLLM_EVENT_END] += w * follows[PACKLLM_EVENT_END];
-}
-
 double front_next(const struct cover *c, const struct cover_view *f, double *q) {
     double made[256];
     const double *often = c->often;
@@ -336,25 +315,19 @@ double front_next(const struct cover *c, const struct cover_view *f, double *q) 
         }
         return 1.0;
     }
-    double here = 0.0, fresh_here = 0.0, deep = 0.0;
+    double here = 0.0, deep = 0.0;
     for (unsigned i = 0; i < f->n_open; i++) {
         node_spread(c, &f->open[i], f->x, f->open[i].w, q);
+    }
+    for (unsigned i = 0; i < f->n_parked; i++) {
+        *(f->parked[i].at == f->x ? &here : &deep) += f->parked[i].w;
     }
     if (!c->often_known && f->n_parked > 0) {
         frequencies(c, made);
         often = made;
     }
-    for (unsigned i = 0; i < f->n_parked; i++) {
-        const struct cover_parked *p = &f->parked[i];
-        const double *follows = p->at == f->x ? recall_of(&c->recall, p->token) : NULL;
-        *(p->at == f->x ? &here : &deep) += p->w;
-        if (follows != NULL) {
-            add_events(follows, p->w * RECALLED, q);
-        }
-        fresh_here += p->at != f->x ? 0.0 : follows != NULL ? p->w * (1.0 - RECALLED) : p->w;
-    }
     if (here > 0.0) {
-        add_fresh(c, often, fresh_here, q);
+        add_fresh(c, often, here, q);
     }
     double sum = sum_events(q);
     if (sum < 1e-9) {

@@ -84,15 +84,6 @@ struct cover_batch {
     int32_t *path;           /* [n_ctx + 1] scratch: the tokens of a history */
 };
 
-/* What followed a token when it ended before in this text (recall.c). */
-struct cover_recall {
-    uint16_t *slot;  /* 1 + entry, or 0 */
-    int32_t *token;  /* [n] */
-    bool *told;      /* [n]; else its row was asked for and is not there (known text) */
-    double *follows; /* [n][PACKLLM_EVENTS] the first event */
-    size_t n, most;
-};
-
 struct cover_pair {
     int32_t left, right;
     bool known, canonical;
@@ -148,9 +139,8 @@ struct cover {
     struct cover_view front;
     double standin[PACKLLM_EVENTS]; /* stand-in for the next event behind a parked end */
     bool standin_due;               /* not made yet: of the one history that the front is */
-    struct cover_recall recall;
-    double count[256], n_counted; /* bytes of the text so far, older ones less */
-    double often[256];            /* their frequencies, where */
+    double count[256], n_counted;   /* bytes of the text so far, older ones less */
+    double often[256];              /* their frequencies, where */
     bool often_known;
     double *p_last; /* [room + 1] probability the walk gave to each byte of the member's text */
     uint64_t resyncs;
@@ -205,7 +195,7 @@ void front_add_open(struct cover_view *f, struct cover_node *node, double w,
 double front_step(const struct cover *c, const struct cover_view *from, uint8_t byte,
                   struct cover_view *to);
 void front_count(struct cover *c, uint8_t byte); /* the text goes on with it */
-void front_count_anew(struct cover *c);          /* a text begins */
+void front_count_anew(struct cover *c);
 double front_next(const struct cover *c, const struct cover_view *f, double *q);
 double front_normalise(const struct cover *c, struct cover_view *f);
 void front_park(struct cover_view *f, const struct cover_parked *parked);
@@ -218,16 +208,6 @@ void node_here(const struct cover *c, const struct cover_open *o, size_t x, doub
                double *longer, int32_t *token);
 /* Moves the entry's place from depth d to d + 1 by byte; false: nothing goes on. */
 bool node_enter(const struct cover *c, struct cover_open *o, size_t x, uint8_t byte);
-
-/* recall.c. known: told, or asked for. */
-enum packllm_status recall_open(struct cover_recall *r, uint32_t n_vocab,
-                                struct packllm_error *err);
-void recall_done(struct cover_recall *r);
-void recall_forget(struct cover_recall *r);
-bool recall_knows(const struct cover_recall *r, int32_t token);
-const double *recall_of(const struct cover_recall *r, int32_t token); /* NULL: not told */
-/* follows NULL: asked for. */
-void recall_put(struct cover_recall *r, int32_t token, const double *follows);
 
 /* settle.c: opens what must be opened at the front. known: rows that are missing are requested. */
 enum packllm_status settle_front(struct cover *c, bool known, struct packllm_error *err);

@@ -3,10 +3,6 @@
 #include "base/status.h"
 #include "cover/private.h"
 
-/* Ends whose token is recalled: their share may be so many times epsilon, and no more than that. */
-#define RECALL_WIDER 7.0
-#define RECALL_MOST 0.05
-
 /* Drops the parked ends that the bytes since, or the token before, show not to be canonical. */
 static enum packllm_status prune(struct cover *c, struct packllm_error *err) {
     struct cover_view *f = &c->front;
@@ -52,9 +48,6 @@ static void replay(struct cover *c, struct cover_node *node, double w) {
     struct cover_view *f = &c->front;
     struct cover_open o = {.node = node, .place = prefix_root(c->tree), .w = w};
     front_set_standin(c, node);
-    if (!c->all && node->token >= 0) {
-        recall_put(&c->recall, node->token, c->standin);
-    }
     for (size_t t = node->at; t < f->x; t++) {
         double ending, longer;
         int32_t token;
@@ -120,12 +113,6 @@ enum packllm_status settle_resync(struct cover *c, bool known, struct packllm_er
     return PACKLLM_OK;
 }
 
-/* The share of P(text) from which an end gets its row. */
-static double least_share(const struct cover *c, int32_t token) {
-    double wide = c->epsilon * RECALL_WIDER < RECALL_MOST ? c->epsilon * RECALL_WIDER : RECALL_MOST;
-    return recall_knows(&c->recall, token) && wide > c->epsilon ? wide : c->epsilon;
-}
-
 enum packllm_status settle_front(struct cover *c, bool known, struct packllm_error *err) {
     struct cover_view *f = &c->front;
     if (f->lost || f->n_open + f->n_parked == 0) {
@@ -142,7 +129,7 @@ enum packllm_status settle_front(struct cover *c, bool known, struct packllm_err
         changed = false;
         for (unsigned i = 0; i < f->n_parked && !changed; i++) {
             struct cover_parked p = f->parked[i];
-            if (p.w <= least_share(c, p.token) || p.pending || p.parent == NULL) {
+            if (p.w <= c->epsilon || p.pending || p.parent == NULL) {
                 continue;
             }
             struct cover_node *node = node_get(c, p.parent, p.token, p.at, err);
@@ -161,7 +148,6 @@ enum packllm_status settle_front(struct cover *c, bool known, struct packllm_err
             }
             if (node->valid == NODE_VALID && !node_ready(node)) {
                 f->parked[i].pending = true;
-                recall_put(&c->recall, p.token, NULL); /* the next one of them needs no row */
                 continue;
             }
             f->parked[i] = f->parked[--f->n_parked];
