@@ -80,6 +80,15 @@ static enum packllm_status check_params(const struct packllm_session_params *p, 
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
                     "there is no member %d to be the reference", (int)p->reference);
     }
+    if ((p->n_stop > 0 && p->stop == NULL) || (p->n_bias > 0 && p->bias == NULL)) {
+        return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "%s is NULL: set its count to 0",
+                    p->n_stop > 0 && p->stop == NULL ? "stop" : "bias");
+    }
+    for (size_t i = 0; i < p->n_stop; i++) {
+        if (p->stop[i] == NULL) {
+            return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "stop string %zu is NULL", i);
+        }
+    }
     if (p->weigher == PACKLLM_WEIGH_FIXED && p->fixed == NULL) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER, "fixed weights are missing");
     }

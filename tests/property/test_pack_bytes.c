@@ -340,11 +340,30 @@ static void test_little_weight_costs_less(void **state) {
     assert_true(fabs(usual - large) <= 0.01 * large && small > 1.02 * large);
 }
 
+static void test_missing_arrays_are_refused(void **state) {
+    (void)state;
+    static const char *const stop[] = {"a", NULL};
+    struct world w;
+    struct packllm_session *none = NULL;
+    world_open(&w, 1, NULL);
+    for (int k = 0; k < 3; k++) {
+        static const char *const said[] = {"stop is NULL", "stop string 1 is NULL", "bias is NULL"};
+        struct packllm_session_params p = packllm_session_params_default();
+        p.n_stop = k < 2 ? 2 : 0;
+        p.stop = k == 1 ? stop : NULL;
+        p.n_bias = k == 2;
+        assert_int_equal(packllm_session_open(&none, w.pack, &p, &err), PACKLLM_E_ARG);
+        assert_non_null(strstr(err.message, said[k]));
+    }
+    world_close(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_causal_proper_and_one_model),
                                        cmocka_unit_test(test_a_member_of_bytes_is_itself),
                                        cmocka_unit_test(test_all_tokenisations),
                                        cmocka_unit_test(test_same_seed_same_text),
-                                       cmocka_unit_test(test_little_weight_costs_less)};
+                                       cmocka_unit_test(test_little_weight_costs_less),
+                                       cmocka_unit_test(test_missing_arrays_are_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
