@@ -41,6 +41,12 @@ int output_json(struct cli *cli, struct buf *text) {
 int output_file_open(struct cli *cli, struct output_file *file, const char *path) {
     struct stat st;
     *file = (struct output_file){.path = path};
+    if (strcmp(path, "-") == 0) { /* what else is printed would stand in between */
+        return ui_fail(
+            cli, EXIT_USE,
+            "'-': a file is wanted, apart from what is printed; give its name, or ./- if "
+            "that is meant");
+    }
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) { /* a terminal, a pipe, /dev/null */
         if (S_ISDIR(st.st_mode)) {
             return ui_fail(cli, EXIT_WORK, "cannot write '%s': it is a directory", path);

@@ -185,6 +185,7 @@ class Score(Program):
         self.assertEqual(kept.read_text(), "old")
         self.bad(1, "score", "-p", ONCE, "--per-byte", self.folder / "no" / "file", *PAIR, says="cannot write")
         self.bad(1, "score", "-p", ONCE, "--per-byte", self.folder, *PAIR, says="directory")
+        self.bad(2, "score", "-p", ONCE, "--per-byte", "-", *PAIR, says="a file is wanted")
         self.bad(1, "score", "-p", ONCE, "--per-byte", "/dev/full", *PAIR, says="No space left")
         self.assertEqual([p.name for p in self.folder.glob("*.tmp")], [])
 
