@@ -4,6 +4,7 @@
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/status.h"
@@ -26,6 +27,8 @@ static const char *way_out(int code) {
         return "; to start anew delete it, or give another --results";
     case SQLITE_CANTOPEN:
         return "; give a --results in a folder that can be written";
+    case SQLITE_IOERR:
+        return "; look after the disk, then the same command goes on";
     case SQLITE_FULL:
         return "; make room, then the same command goes on";
     case SQLITE_READONLY:
@@ -37,7 +40,9 @@ static const char *way_out(int code) {
 
 static enum packllm_status failed(const struct results *r, struct packllm_error *err) {
     int code = r->db != NULL ? sqlite3_errcode(r->db) : SQLITE_OK;
-    if (r->db != NULL && sqlite3_extended_errcode(r->db) == SQLITE_READONLY_DBMOVED) {
+    /* Which of the two it is depends on where the work stands when the file goes. */
+    bool moved = r->db != NULL && sqlite3_extended_errcode(r->db) == SQLITE_READONLY_DBMOVED;
+    if (moved || (code == SQLITE_IOERR && access(r->path, F_OK) != 0)) {
         return fail(err, PACKLLM_E_IO, PACKLLM_NO_MEMBER,
                     "results file '%s': it was moved or deleted meanwhile; start again", r->path);
     }

@@ -23,13 +23,13 @@ import pathlib, sys, time
 folder = pathlib.Path(sys.argv[1])
 dest = pathlib.Path(sys.argv[sys.argv.index("--dest") + 1])
 package = sys.argv[-1]
-with open(folder / "calls", "a") as calls:
-    calls.write(package + "\n")
 how_file = folder / (package + ".how")
 words = how_file.read_text().split() if how_file.exists() else ["good"]
 how = words[0]
 if len(words) > 1:
     how_file.write_text(" ".join(words[1:]))
+with open(folder / "calls", "a") as calls:  # last: who waits for it may kill this
+    calls.write(package + "\n")
 wheel = (folder / (package + ".whl")).read_bytes()
 dest.mkdir(parents=True, exist_ok=True)
 target = dest / (package.replace("==", "-") + "-py3-none-any.whl")
