@@ -2,7 +2,7 @@
 # build-llama.sh - builds libllama once and prints the folder it is installed in.
 #
 # The source is the folder vendor/llama.cpp of a pinned, checksummed Python source package. The result lies in the
-# cache under a key of everything that shapes it (version, flags, compiler, processor), so a second run is
+# cache under a key of everything that shapes it (version, flags, compiler, processor, tools/llama), so a second run is
 # a look-up, and a cache carried to a machine without network works. Progress goes to stderr.
 #
 #   PACKLLM_CACHE         the cache folder             (default: $XDG_CACHE_HOME/packllm or ~/.cache/packllm)
@@ -27,6 +27,8 @@ cc=${CC:-cc} cxx=${CXX:-c++}
 command -v "$cc" >/dev/null || die "no C compiler '$cc' (Debian: apt-get install gcc g++)"
 command -v "$cxx" >/dev/null || die "no C++ compiler '$cxx' (Debian: apt-get install gcc g++)"
 
+ours=$(cd "$(dirname "$0")" && pwd)/llama # what is put into the library: see gemm.c there
+
 # Flags. OpenMP is off because one thread pool is shared by all members; RPC lets a member live on other hosts.
 flags="-DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DCMAKE_POSITION_INDEPENDENT_CODE=ON
 -DGGML_OPENMP=OFF -DGGML_RPC=ON -DGGML_CCACHE=OFF
@@ -48,6 +50,7 @@ features() {
     $cc -march=native $no_amx -dM -E -x c /dev/null 2>/dev/null || $cc -dM -E -x c /dev/null
 }
 key=$VERSION-$({
+    cat "$ours/gemm.c" "$ours/gemm.cmake"
     echo "$flags$no_amx ${CFLAGS:-} ${CXXFLAGS:-}"
     $cc --version | head -n 1
     $cxx --version | head -n 1
@@ -126,6 +129,7 @@ failed() { tail -n 20 "$log" >&2; die "the build failed; the whole log is $log";
 cmake -S "$work/source" -B "$work/build" -G "Unix Makefiles" $flags \
     -DCMAKE_C_COMPILER="$cc" -DCMAKE_CXX_COMPILER="$cxx" \
     -DCMAKE_C_FLAGS="${CFLAGS:-}$no_amx $hide" -DCMAKE_CXX_FLAGS="${CXXFLAGS:-}$no_amx $hide" \
+    -DCMAKE_PROJECT_TOP_LEVEL_INCLUDES="$ours/gemm.cmake" \
     -DCMAKE_INSTALL_PREFIX="$prefix" -DCMAKE_INSTALL_LIBDIR=lib >"$log" 2>&1 || failed
 # make's percentages, one line for each tenth
 { cmake --build "$work/build" --target llama -j "$jobs" 2>&1 && : >"$work/built"; } | tee -a "$log" |
