@@ -26,6 +26,7 @@ bool llamafile_sgemm_others(const struct ggml_compute_params *params, int64_t m,
 
 enum {
     COLUMNS = 16,
+    GROUP = 512,      /* rows that meet all columns while they are in the processor's cache */
     BLOCKS_MOST = 256 /* of a row: what is known of COLUMNS columns is on the stack (160 KiB) */
 };
 
@@ -266,18 +267,21 @@ INLINE void multiply(struct kind kind, const struct ggml_compute_params *params,
     int64_t from = groups * params->ith / params->nth * ROWS;
     int64_t to = groups * (params->ith + 1) / params->nth * ROWS;
     to = to < m ? to : m;
-    for (int64_t j = 0; j < n; j += COLUMNS) {
-        int width = n - j < COLUMNS ? (int)(n - j) : COLUMNS;
-        prepare(kind, &columns, b + (size_t)(j * ldb) * kind.other_size, ldb, width, k);
-        for (int64_t i = from; i < to; i += ROWS) {
-            const char *rows[ROWS];
-            for (int r = 0; r < ROWS; r++) {
-                rows[r] = a + (size_t)((i + r < m ? i + r : i) * lda) * kind.size;
-            }
-            tile_of(kind, rows, &columns, width, k, out);
-            for (int r = 0; r < ROWS && i + r < to; r++) {
-                for (int x = 0; x < width; x++) {
-                    c[(j + x) * ldc + i + r] = out[r][x];
+    for (int64_t near = from; near < to; near += GROUP) {
+        int64_t end = near + GROUP < to ? near + GROUP : to;
+        for (int64_t j = 0; j < n; j += COLUMNS) {
+            int width = n - j < COLUMNS ? (int)(n - j) : COLUMNS;
+            prepare(kind, &columns, b + (size_t)(j * ldb) * kind.other_size, ldb, width, k);
+            for (int64_t i = near; i < end; i += ROWS) {
+                const char *rows[ROWS];
+                for (int r = 0; r < ROWS; r++) {
+                    rows[r] = a + (size_t)((i + r < m ? i + r : i) * lda) * kind.size;
+                }
+                tile_of(kind, rows, &columns, width, k, out);
+                for (int r = 0; r < ROWS && i + r < end; r++) {
+                    for (int x = 0; x < width; x++) {
+                        c[(j + x) * ldc + i + r] = out[r][x];
+                    }
                 }
             }
         }
