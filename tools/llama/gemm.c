@@ -256,34 +256,151 @@ INLINE void prepare(struct kind kind, struct columns *out, const char *b, int64_
     }
 }
 
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) &&                      \
+    defined(__AVX512VNNI__)
+/* With enough columns a register holds one number of each, and a block takes 8 products of 4 numbers
+ * of all columns with 4 of a row. Its sum is whole until it is scaled. */
+#define WIDE_ROWS 1
+enum { NARROW = 6, LINES = 8 };
+
+struct wide {
+    __m512i numbers[BLOCKS_MOST][8], from[BLOCKS_MOST];
+    __m512 d[BLOCKS_MOST], s[BLOCKS_MOST];
+};
+
+INLINE void wide_prepare(struct kind kind, struct wide *out, const char *b, int64_t ldb, int width,
+                         int64_t k) {
+    for (int64_t block = 0; block < k; block++) {
+        int32_t numbers[8][COLUMNS] = {{0}};
+        float d[COLUMNS] = {0}, s[COLUMNS] = {0};
+        for (int x = 0; x < width; x++) {
+            const char *y = b + (size_t)(x * ldb + block) * kind.other_size;
+            ggml_half half[2];
+            memcpy(half, y, sizeof half);
+            d[x] = GGML_CPU_FP16_TO_FP32(half[0]);
+            s[x] = kind.type == GGML_TYPE_Q4_1 ? GGML_CPU_FP16_TO_FP32(half[1]) : 0;
+            for (int g = 0; g < 8; g++) {
+                memcpy(&numbers[g][x], y + kind.other_size - QK8_0 + 4 * g, 4);
+            }
+        }
+        __m512i sum = _mm512_setzero_si512();
+        for (int g = 0; g < 8; g++) {
+            out->numbers[block][g] = _mm512_loadu_si512(numbers[g]);
+            sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(1), out->numbers[block][g]);
+        }
+        out->from[block] = _mm512_mullo_epi32(sum, _mm512_set1_epi32(-kind.offset));
+        out->d[block] = _mm512_loadu_ps(d);
+        out->s[block] = _mm512_loadu_ps(s);
+    }
+}
+
+/* out[row][column] for LINES rows. */
+INLINE void wide_tile(struct kind kind, const char *const *rows, const struct wide *columns,
+                      int64_t k, float out[LINES][COLUMNS]) {
+    __m512 sums[LINES];
+#pragma GCC unroll 8
+    for (int r = 0; r < LINES; r++) {
+        sums[r] = _mm512_setzero_ps();
+    }
+    for (int64_t block = 0; block < k; block++) {
+        __m512i y[8];
+        for (int g = 0; g < 8; g++) {
+            y[g] = columns->numbers[block][g];
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < LINES; r++) {
+            const char *x = rows[r] + (size_t)block * kind.size;
+            ggml_half half[2];
+            int32_t numbers[8];
+            memcpy(half, x, sizeof half);
+            _mm256_storeu_si256((__m256i *)numbers, unpack(kind.type, x));
+            __asm__("" : "+m"(numbers)); /* they are loaded anew: cheaper than to shuffle them */
+            __m512i sum = columns->from[block];
+            for (int g = 0; g < 8; g++) {
+                sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi32(numbers[g]), y[g]);
+            }
+            __m512 d =
+                _mm512_mul_ps(columns->d[block], _mm512_set1_ps(GGML_CPU_FP16_TO_FP32(half[0])));
+            sums[r] = _mm512_fmadd_ps(d, _mm512_cvtepi32_ps(sum), sums[r]);
+            if (kind.type == GGML_TYPE_Q4_1) {
+                __m512 m = _mm512_set1_ps(GGML_CPU_FP16_TO_FP32(half[1]));
+                sums[r] = _mm512_fmadd_ps(m, columns->s[block], sums[r]);
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < LINES; r++) {
+        _mm512_storeu_ps(out[r], sums[r]);
+    }
+}
+
+/* c's columns j to j + width for rows [from, to). */
+INLINE void wide_columns(struct kind kind, int64_t from, int64_t to, int width, int64_t k,
+                         const char *a, int64_t lda, const char *b, int64_t ldb, float *c,
+                         int64_t ldc) {
+    struct wide columns;
+    float out[LINES][COLUMNS];
+    wide_prepare(kind, &columns, b, ldb, width, k);
+    for (int64_t i = from; i < to; i += LINES) {
+        const char *rows[LINES];
+        for (int r = 0; r < LINES; r++) {
+            rows[r] = a + (size_t)((i + r < to ? i + r : i) * lda) * kind.size;
+        }
+        wide_tile(kind, rows, &columns, k, out);
+        for (int x = 0; x < width; x++) {
+            for (int r = 0; r < LINES && i + r < to; r++) {
+                c[x * ldc + i + r] = out[r][x];
+            }
+        }
+    }
+}
+#else
+#define WIDE_ROWS 0
+enum { LINES = 2 };
+#endif
+
+/* The same with few columns. */
+INLINE void narrow_columns(struct kind kind, int64_t from, int64_t to, int width, int64_t k,
+                           const char *a, int64_t lda, const char *b, int64_t ldb, float *c,
+                           int64_t ldc) {
+    struct columns columns;
+    float out[ROWS][COLUMNS];
+    prepare(kind, &columns, b, ldb, width, k);
+    for (int64_t i = from; i < to; i += ROWS) {
+        const char *rows[ROWS];
+        for (int r = 0; r < ROWS; r++) {
+            rows[r] = a + (size_t)((i + r < to ? i + r : i) * lda) * kind.size;
+        }
+        tile_of(kind, rows, &columns, width, k, out);
+        for (int r = 0; r < ROWS && i + r < to; r++) {
+            for (int x = 0; x < width; x++) {
+                c[x * ldc + i + r] = out[r][x];
+            }
+        }
+    }
+}
+
 /* c [n][ldc]: c[j][i] = row i of a [m][lda blocks] times column j of b [n][ldb blocks]; this
  * thread's rows. k: blocks of a row. */
 INLINE void multiply(struct kind kind, const struct ggml_compute_params *params, int64_t m,
                      int64_t n, int64_t k, const char *a, int64_t lda, const char *b, int64_t ldb,
                      float *c, int64_t ldc) {
-    struct columns columns;
-    float out[ROWS][COLUMNS];
-    int64_t groups = (m + ROWS - 1) / ROWS;
-    int64_t from = groups * params->ith / params->nth * ROWS;
-    int64_t to = groups * (params->ith + 1) / params->nth * ROWS;
+    int64_t groups = (m + LINES - 1) / LINES;
+    int64_t from = groups * params->ith / params->nth * LINES;
+    int64_t to = groups * (params->ith + 1) / params->nth * LINES;
     to = to < m ? to : m;
     for (int64_t near = from; near < to; near += GROUP) {
         int64_t end = near + GROUP < to ? near + GROUP : to;
         for (int64_t j = 0; j < n; j += COLUMNS) {
             int width = n - j < COLUMNS ? (int)(n - j) : COLUMNS;
-            prepare(kind, &columns, b + (size_t)(j * ldb) * kind.other_size, ldb, width, k);
-            for (int64_t i = near; i < end; i += ROWS) {
-                const char *rows[ROWS];
-                for (int r = 0; r < ROWS; r++) {
-                    rows[r] = a + (size_t)((i + r < m ? i + r : i) * lda) * kind.size;
-                }
-                tile_of(kind, rows, &columns, width, k, out);
-                for (int r = 0; r < ROWS && i + r < end; r++) {
-                    for (int x = 0; x < width; x++) {
-                        c[(j + x) * ldc + i + r] = out[r][x];
-                    }
-                }
+            const char *y = b + (size_t)(j * ldb) * kind.other_size;
+#if WIDE_ROWS
+            if (width > NARROW) {
+                wide_columns(kind, near, end, width, k, a, lda, y, ldb, c + j * ldc, ldc);
+                continue;
             }
+#endif
+            narrow_columns(kind, near, end, width, k, a, lda, y, ldb, c + j * ldc, ldc);
         }
     }
 }
