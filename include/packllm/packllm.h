@@ -412,12 +412,12 @@ PACKLLM_API enum packllm_status packllm_session_weigh(struct packllm_session *se
  * (docs/math.md, "Chats"), and stands where the assistant's reply begins; steps give the reply.
  * Templates and earlier turns stay in the caches: what the messages share with those before is
  * reused. lambda comes from the users' messages, later ones weighing more. A member without a
- * template that is known writes "### User:" and "### Assistant:". Strings are NUL-terminated UTF-8; what
+ * template that is known writes "### User:" and "### Assistant:". A tool's message is written as a user's,
+ * but says nothing of lambda. Strings are NUL-terminated UTF-8; what
  * stands in a content is text and never a control token. E_ARG: no messages, an unknown role, or
  * the last one is neither the user's nor a tool's; E_TEXT, E_CONTEXT as above. */
 struct packllm_message {
-    const char
-        *role; /* "system", "user", "assistant"; "tool": a user's that lambda does not hear */
+    const char *role; /* "system", "user", "assistant", "tool" */
     const char *content;
 };
 PACKLLM_API enum packllm_status packllm_session_chat(struct packllm_session *session,

@@ -109,13 +109,14 @@ struct packllm_session {
     int32_t forced; /* the token that the choice must be, or -1 */
     /* The display member's row where a text is read in one go; NULL: the cover has it. */
     const struct cover_tokens *given_row;
-    struct packllm_bias *bias;           /* [params.n_bias] */
-    struct packllm_top *top;             /* [params.n_top] */
-    size_t n_top;                        /* of the last step */
-    struct choice *choice;               /* work space of choose.c */
-    struct constraint *constraint;       /* what the reply may still be; NULL: anything */
-    struct constraint *constraint_given; /* by the parameters; the session's own */
-    struct packllm_why_member *why;      /* [n] */
+    struct packllm_bias *bias;      /* [params.n_bias] */
+    struct packllm_top *top;        /* [params.n_top] */
+    size_t n_top;                   /* of the last step */
+    struct choice *choice;          /* work space of choose.c */
+    struct constraint *constraint;  /* what a reply may be; NULL: anything */
+    struct packllm_why_member *why; /* [n] */
+    /* The parameters'; constraint is it, until the reply has become free text. */
+    struct constraint *constraint_given;
 };
 
 /* space.c: token space. May the session use it? E_ARG: it is asked for, and cannot. */
@@ -259,8 +260,7 @@ enum packllm_status constraint_take(struct constraint *c, const char *bytes, siz
 enum packllm_status constraint_status(const struct constraint *c, struct packllm_error *err);
 bool constraint_may_end(const struct constraint *c);
 bool constraint_must_end(const struct constraint *c); /* nothing may follow */
-bool constraint_is_text(
-    const struct constraint *c); /* the reply is free text: anything may follow */
+bool constraint_is_text(const struct constraint *c);  /* free: anything may follow */
 bool constraint_allows(const struct constraint *c, uint8_t byte);
 bool constraint_fits(struct constraint *c, const uint8_t *bytes, size_t size);
 /* ranks[tree->n]: the tokens that fit, ascending. False: `budget` bytes were tried before all. */

@@ -510,7 +510,7 @@ static enum packllm_status accept_prompt(struct packllm_session *s, const char *
 
 enum packllm_status pack_begin_reply(struct packllm_session *s, const char *text, size_t size,
                                      uint64_t prompt_tokens, struct packllm_error *err) {
-    s->constraint = s->constraint_given;
+    s->constraint = s->constraint_given; /* one that became free text is bound anew */
     if (s->constraint != NULL) {
         bool bytewise = s->params.choose == PACKLLM_CHOOSE_BYTES;
         enum packllm_status status =
