@@ -247,25 +247,6 @@ static bool read_packllm(struct ask *ask, const struct json_value *o, struct ask
     return true;
 }
 
-/* Calls of tools are nothing that members of several templates could agree on. */
-static bool no_tools(const struct json_value *o, struct ask_error *e) {
-    static const char *const keys[] = {"tools", "functions"};
-    size_t n = 0;
-    const struct json_value *choice = json_get_field(o, "tool_choice");
-    if (json_kind(choice) == JSON_KIND_TEXT && strcmp(json_get_bytes(choice, &n), "none") == 0) {
-        return true;
-    }
-    for (size_t i = 0; i < 2; i++) {
-        const struct json_value *value = json_get_field(o, keys[i]);
-        if (json_kind(value) == JSON_KIND_ARRAY && json_get_size(value) > 0) {
-            return ask_fail(e, 501, keys[i],
-                            "'%s' is not supported: replies are text, or JSON by response_format",
-                            keys[i]);
-        }
-    }
-    return true;
-}
-
 static bool read_all(struct ask *ask, const struct json_value *o, struct ask_error *e) {
     const struct json_value *model = json_get_field(o, "model"), *options;
     int64_t n = 1;
@@ -275,9 +256,6 @@ static bool read_all(struct ask *ask, const struct json_value *o, struct ask_err
     }
     if (json_kind(model) != JSON_KIND_NULL &&
         !ask_copy(model, "model", 1024, true, &ask->model, NULL, e)) {
-        return false;
-    }
-    if (!no_tools(o, e)) {
         return false;
     }
     bool fine = ask->kind == ASK_CHAT ? ask_messages(ask, o, e) : true;
@@ -303,7 +281,7 @@ static bool read_all(struct ask *ask, const struct json_value *o, struct ask_err
            ask_int(o, "max_completion_tokens", 0, ASK_TOKENS, &ask->max_tokens, e) &&
            ask_int(o, "n", 1, ASK_N, &n, e) && ask_bool(o, "stream", &ask->stream, e) &&
            read_sampling(ask, o, e) && read_stop(ask, o, e) && read_bias(ask, o, e) &&
-           read_logprobs(ask, o, e) && read_format(ask, o, e);
+           read_logprobs(ask, o, e) && read_format(ask, o, e) && ask_tools(ask, o, e);
     if (fine && ask->kind == ASK_COMPLETION) {
         fine = ask_bool(o, "echo", &ask->echo, e);
     }
@@ -331,23 +309,14 @@ bool ask_read(struct ask *ask, enum ask_kind kind, const char *body, size_t size
     return fine;
 }
 
-/* Messages are the library's struct, to which texts are const; these are ours. */
-static void free_text(const char *text) {
-    union {
-        const char *text;
-        char *ours;
-    } u = {.text = text};
-    base_free(u.ours);
-}
-
 void ask_done(struct ask *ask) {
     for (size_t i = 0; i < ask->n_prompts; i++) {
         base_free(ask->prompts[i].text);
         base_free(ask->prompts[i].ids);
     }
     for (size_t i = 0; i < ask->n_messages; i++) {
-        free_text(ask->messages[i].role);
-        free_text(ask->messages[i].content);
+        ask_free_text(ask->messages[i].role);
+        ask_free_text(ask->messages[i].content);
     }
     for (size_t i = 0; i < ask->n_stop; i++) {
         base_free(ask->stop[i]);

@@ -25,6 +25,7 @@ enum {
     ASK_BIASES = 1024,
     ASK_TOKENS = 1 << 20, /* max_tokens, and ids of a prompt */
     ASK_MEMBERS = 4096,
+    ASK_TOOLS = 128,      /* and calls in a message */
     ASK_GRAMMAR = 1 << 16 /* bytes */
 };
 
@@ -75,6 +76,8 @@ struct ask {
     struct packllm_bias *bias;
     size_t n_bias;
     char *json_schema, *grammar;
+    bool tools;   /* the schema is of calls: a reply that begins with "{" is one */
+    bool or_text; /* or the reply is text */
     /* packllm: {…} */
     struct ask_weight *weights;
     size_t n_weights;
@@ -88,6 +91,8 @@ struct ask {
 bool ask_read(struct ask *ask, enum ask_kind kind, const char *body, size_t size,
               struct ask_error *e);
 void ask_done(struct ask *ask);
+/* What the library says of a schema, if it says it of a tool's: true, and *e names the tool. */
+bool ask_tools_blamed(const char *message, struct ask_error *e);
 
 /* The small routes: /tokenize {prompt or content, add_special_tokens} and /detokenize {tokens}. */
 struct ask_text {

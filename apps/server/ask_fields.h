@@ -26,5 +26,14 @@ bool ask_ids(const struct json_value *array, const char *key, int32_t **out, siz
 /* ask_texts.c */
 bool ask_prompts(struct ask *ask, const struct json_value *o, struct ask_error *e);
 bool ask_messages(struct ask *ask, const struct json_value *o, struct ask_error *e);
+void ask_free_text(const char *text); /* of a message: the library's struct, but the text is ours */
+
+/* ask_tools.c. Behind ask_messages and all else that bounds the reply: */
+bool ask_tools(struct ask *ask, const struct json_value *o, struct ask_error *e);
+/* *content, the text of message i, with the assistant's calls behind it. */
+bool ask_calls(const struct json_value *calls, size_t i, char **content, struct ask_error *e);
+/* *content, the text of message i, as what one of the assistant's calls before it returned. */
+bool ask_result(const struct json_value *message, const struct json_value *calls, size_t i,
+                char **content, struct ask_error *e);
 
 #endif

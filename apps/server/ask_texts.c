@@ -92,10 +92,20 @@ static bool read_parts(const struct json_value *parts, const char *key, char **o
     return strlen(*out) == at || ask_fail(e, 400, key, "'%s' has a NUL character in it", key);
 }
 
-static bool read_message(const struct json_value *value, size_t i, struct packllm_message *out,
-                         struct ask_error *e) {
+void ask_free_text(const char *text) {
+    union {
+        const char *text;
+        char *ours;
+    } u = {.text = text};
+    base_free(u.ours);
+}
+
+/* before: calls of the assistant's that the message may be a result of. */
+static bool read_message(const struct json_value *value, size_t i, const struct json_value *before,
+                         struct packllm_message *out, struct ask_error *e) {
     char *role = NULL, *content = NULL, key[64];
     const struct json_value *given = json_get_field(value, "content");
+    const struct json_value *calls = json_get_field(value, "tool_calls");
     (void)snprintf(key, sizeof key, "messages[%zu]", i);
     if (json_kind(value) != JSON_KIND_OBJECT) {
         return ask_wrong(e, key, "an object with a role and content", value);
@@ -106,19 +116,30 @@ static bool read_message(const struct json_value *value, size_t i, struct packll
     if (fine && strcmp(role, "developer") == 0) {
         memcpy(role, "system", sizeof "system"); /* the newer name of the same */
     }
-    if (fine && strcmp(role, "system") != 0 && strcmp(role, "user") != 0 &&
-        strcmp(role, "assistant") != 0) {
+    bool assistant = fine && strcmp(role, "assistant") == 0;
+    bool tool = fine && strcmp(role, "tool") == 0;
+    bool called = assistant && json_kind(calls) != JSON_KIND_NULL &&
+                  (json_kind(calls) != JSON_KIND_ARRAY || json_get_size(calls) > 0);
+    if (fine && !assistant && !tool && strcmp(role, "system") != 0 && strcmp(role, "user") != 0) {
         return ask_fail(e, 400, key,
-                        "'%.40s' is no role: system, developer, user and assistant are known",
+                        "'%.40s' is no role: system, developer, user, assistant and tool are known",
                         role);
     }
     (void)snprintf(key, sizeof key, "messages[%zu].content", i);
     if (fine && json_kind(given) == JSON_KIND_ARRAY) {
         fine = read_parts(given, key, &content, e);
+    } else if (called && json_kind(given) == JSON_KIND_NULL) {
+        content = alloc_text("", 0);
+        fine = content != NULL || ask_no_memory(e);
     } else if (fine && json_kind(given) != JSON_KIND_TEXT) {
         fine = ask_wrong(e, key, "a string or text parts", given);
     } else if (fine) {
         fine = ask_copy(given, key, ASK_BODY, true, &content, NULL, e);
+    }
+    if (fine && called) {
+        fine = ask_calls(calls, i, &content, e);
+    } else if (fine && tool) {
+        fine = ask_result(value, before, i, &content, e);
     }
     out->content = content;
     return fine;
@@ -133,18 +154,25 @@ bool ask_messages(struct ask *ask, const struct json_value *o, struct ask_error 
     if (n == 0 || n > ASK_MESSAGES) {
         return ask_fail(e, 400, "messages", "%zu messages: give 1 to %d", n, ASK_MESSAGES);
     }
-    ask->messages = alloc_zero(n, sizeof *ask->messages);
+    ask->messages = alloc_zero(n + 1, sizeof *ask->messages); /* one for ask_tools */
     if (ask->messages == NULL) {
         return ask_no_memory(e);
     }
     ask->n_messages = n;
+    const struct json_value *calls = NULL;
     for (size_t i = 0; i < n; i++) {
-        if (!read_message(json_get_at(value, i), i, &ask->messages[i], e)) {
+        const struct json_value *message = json_get_at(value, i);
+        if (!read_message(message, i, calls, &ask->messages[i], e)) {
             return false;
         }
+        const char *role = ask->messages[i].role;
+        if (strcmp(role, "tool") != 0) {
+            calls = strcmp(role, "assistant") == 0 ? json_get_field(message, "tool_calls") : NULL;
+        }
     }
-    return strcmp(ask->messages[n - 1].role, "user") == 0 ||
-           ask_fail(e, 400, "messages", "the last message must be the user's");
+    const char *last = ask->messages[n - 1].role;
+    return strcmp(last, "user") == 0 || strcmp(last, "tool") == 0 ||
+           ask_fail(e, 400, "messages", "the last message must be the user's or a tool's");
 }
 
 /* ---- /tokenize and /detokenize ---- */

@@ -104,7 +104,10 @@ void job_fail(struct job *job, enum packllm_status status, const struct packllm_
     switch (status) {
     case PACKLLM_E_ARG:
     case PACKLLM_E_TEXT:
-        (void)ask_fail(e, 400, blamed(err->message), "%s", err->message);
+        if (!job->ask.tools || !ask_tools_blamed(err->message, e)) {
+            (void)ask_fail(e, 400, job->ask.tools ? "tools" : blamed(err->message), "%s",
+                           err->message);
+        }
         break;
     case PACKLLM_E_CONTEXT:
         (void)ask_fail(e, 400, job->ask.kind == ASK_CHAT ? "messages" : "prompt", "%s",

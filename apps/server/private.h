@@ -215,6 +215,22 @@ void choice_weights(struct choice *c, const struct packllm_weights *weights);
 /* The parameters of a choice's session. */
 struct packllm_session_params choice_params(const struct serve *serve, const struct choice *c);
 
+/* ---- calls.c: replies that are calls of a tool ---- */
+
+struct call {
+    size_t name, name_size; /* in choice.text */
+    size_t from, to;        /* of the arguments, as far as they have come */
+};
+/* The reply is a call, and its name is there. */
+bool choice_call(const struct choice *c, struct call *out);
+/* Bytes of the text that may be told: of a call up to what has come of its arguments, none as long as the
+ * text may become a call that has no name yet. */
+size_t choice_told(const struct choice *c, bool last);
+const char *choice_finish(const struct choice *c); /* the reason */
+/* The member tool_calls; from: bytes of the text that were told before. */
+void call_write(struct json *json, const struct choice *c, const struct call *call, size_t from,
+                bool chunk);
+
 /* ---- reply.c: structs to JSON ---- */
 
 void reply_error(struct buf *out, const struct ask_error *e);

@@ -6,10 +6,6 @@
 #include "base/utf8.h"
 #include "server/private.h"
 
-static const char *finish_reason(const struct choice *c) {
-    return c->finish == PACKLLM_FINISH_LENGTH ? "length" : "stop";
-}
-
 void reply_error(struct buf *out, const struct ask_error *e) {
     struct json json;
     json_init(&json, out);
@@ -356,6 +352,8 @@ void reply_job(struct buf *out, struct job *job) {
     for (size_t i = 0; i < job->n_choices; i++) {
         const struct choice *c = &job->choices[i];
         const char *text = c->text.data != NULL ? c->text.data : "";
+        struct call call;
+        bool called = choice_call(c, &call);
         json_begin_object(&json);
         json_key_uint(&json, "index", i);
         if (chat) {
@@ -363,14 +361,19 @@ void reply_job(struct buf *out, struct job *job) {
             json_begin_object(&json);
             json_key_text(&json, "role", "assistant");
             json_key(&json, "content");
-            json_bytes(&json, text, c->text.size);
+            if (called) {
+                json_nothing(&json);
+                call_write(&json, c, &call, 0, false);
+            } else {
+                json_bytes(&json, text, c->text.size);
+            }
             json_end_object(&json);
         } else {
             json_key(&json, "text");
             json_bytes(&json, text, c->text.size);
         }
         logprobs(&json, c, 0, told_pieces(c, true));
-        json_key_text(&json, "finish_reason", finish_reason(c));
+        json_key_text(&json, "finish_reason", choice_finish(c));
         json_end_object(&json);
     }
     json_end_array(&json);
@@ -386,11 +389,14 @@ static void event(struct buf *out, struct buf *data) {
     buf_cut(data, 0);
 }
 
-static void chunk_delta(struct json *json, const struct job *job, bool role, const char *text,
-                        size_t size) {
-    if (job->ask.kind != ASK_CHAT) {
+static void chunk_delta(struct json *json, const struct choice *c, bool role, size_t from,
+                        size_t to) {
+    const char *text = c->text.data != NULL ? c->text.data + from : "";
+    struct call call;
+    bool tools = c->job->ask.tools;
+    if (c->job->ask.kind != ASK_CHAT) {
         json_key(json, "text");
-        json_bytes(json, text, size);
+        json_bytes(json, text, to - from);
         return;
     }
     json_key(json, "delta");
@@ -398,16 +404,20 @@ static void chunk_delta(struct json *json, const struct job *job, bool role, con
     if (role) {
         json_key_text(json, "role", "assistant");
     }
-    if (role || size > 0) {
+    if (tools && to > from && choice_call(c, &call)) {
+        call_write(json, c, &call, from, true);
+    } else if (tools && role && to == from) { /* not known yet */
+        json_key_text(json, "content", NULL);
+    } else if (role || to > from) {
         json_key(json, "content");
-        json_bytes(json, text, size);
+        json_bytes(json, text, to - from);
     }
     json_end_object(json);
 }
 
 static void chunk(struct buf *out, struct job *job, struct choice *c, bool last) {
     size_t i = c->index, from = job->sent_text[i], pieces = job->sent_pieces[i];
-    size_t to = told_pieces(c, last && c->state == CHOICE_DONE);
+    size_t to = told_pieces(c, last && c->state == CHOICE_DONE), told = choice_told(c, last);
     bool role = !job->sent_first[i];
     struct buf data;
     struct json json;
@@ -420,17 +430,16 @@ static void chunk(struct buf *out, struct job *job, struct choice *c, bool last)
     json_begin_array(&json);
     json_begin_object(&json);
     json_key_uint(&json, "index", i);
-    chunk_delta(&json, job, role, c->text.data != NULL ? c->text.data + from : "",
-                c->text.size - from);
+    chunk_delta(&json, c, role, from, told);
     logprobs(&json, c, pieces, to);
-    json_key_text(&json, "finish_reason", last ? finish_reason(c) : NULL);
+    json_key_text(&json, "finish_reason", last ? choice_finish(c) : NULL);
     json_end_object(&json);
     json_end_array(&json);
     chunk_packllm(&json, job, c, last);
     json_end_object(&json);
     event(out, &data);
     buf_done(&data);
-    job->sent_text[i] = c->text.size;
+    job->sent_text[i] = told;
     job->sent_pieces[i] = to;
     job->sent_first[i] = true;
     job->sent_last[i] = last;
@@ -442,7 +451,7 @@ bool reply_stream(struct buf *out, struct job *job) {
     for (size_t i = 0; i < job->n_choices; i++) {
         struct choice *c = &job->choices[i];
         bool last = c->state == CHOICE_DONE && !job->failed;
-        bool news = c->text.size > job->sent_text[i] ||
+        bool news = choice_told(c, last) > job->sent_text[i] ||
                     (job->ask.kind == ASK_CHAT && !job->sent_first[i] && c->state == CHOICE_WRITES);
         if (!job->sent_last[i] && (news || last)) {
             chunk(out, job, c, last);

@@ -128,6 +128,7 @@ struct packllm_session_params choice_params(const struct serve *serve, const str
     p.bias = job->ask.bias;
     p.n_bias = job->ask.n_bias;
     p.json_schema = job->ask.json_schema;
+    p.json_schema_or_text = job->ask.or_text;
     p.grammar = job->ask.grammar;
     p.why = job->ask.why;
     if (job->fixed != NULL) {

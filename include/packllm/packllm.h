@@ -276,7 +276,9 @@ struct packllm_session_params {
      * NULL: anything. E_ARG: it does not parse, is too large, or no text satisfies it. Copied. */
     const char *grammar;     /* GBNF, the language of llama.cpp's grammars */
     const char *json_schema; /* JSON Schema, the part of it that is supported */
-    size_t n_top;            /* keep what packllm_session_top tells: so many tokens; 0..64 */
+    /* With a schema of objects: or any text that does not begin with "{", white space aside. */
+    bool json_schema_or_text;
+    size_t n_top; /* keep what packllm_session_top tells: so many tokens; 0..64 */
     const struct packllm_bias *bias; /* [n_bias] of display tokens; copied */
     size_t n_bias;
     /* Called while a prompt is evaluated: member, share 0..1. May be NULL. */
@@ -410,11 +412,12 @@ PACKLLM_API enum packllm_status packllm_session_weigh(struct packllm_session *se
  * (docs/math.md, "Chats"), and stands where the assistant's reply begins; steps give the reply.
  * Templates and earlier turns stay in the caches: what the messages share with those before is
  * reused. lambda comes from the users' messages, later ones weighing more. A member without a
- * template that is known writes "### User:" and "### Assistant:". Strings are NUL-terminated UTF-8; what
+ * template that is known writes "### User:" and "### Assistant:". A tool's message is written as a user's,
+ * but says nothing of lambda. Strings are NUL-terminated UTF-8; what
  * stands in a content is text and never a control token. E_ARG: no messages, an unknown role, or
- * the last one is not the user's; E_TEXT, E_CONTEXT as above. */
+ * the last one is neither the user's nor a tool's; E_TEXT, E_CONTEXT as above. */
 struct packllm_message {
-    const char *role; /* "system", "user", "assistant" */
+    const char *role; /* "system", "user", "assistant", "tool" */
     const char *content;
 };
 PACKLLM_API enum packllm_status packllm_session_chat(struct packllm_session *session,

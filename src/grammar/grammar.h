@@ -39,11 +39,12 @@ bool grammar_state_may_end(const struct grammar_state *state);
 enum packllm_status grammar_state_status(const struct grammar_state *state,
                                          struct packllm_error *err);
 
-/* schema.c: a grammar whose texts are JSON that satisfies the schema, appended to out. E_ARG: it is no
+/* schema.c: a grammar whose texts are JSON that satisfies the schema, appended to out. or_text: white
+ * space may stand before it, and so may any text that does not go on with "{" there. E_ARG: it is no
  * JSON, uses what is not supported (named, with where), or cannot be satisfied. */
 struct buf;
 enum packllm_status grammar_from_schema(struct buf *out, const char *text, size_t size,
-                                        struct packllm_error *err);
+                                        bool or_text, struct packllm_error *err);
 
 static inline bool grammar_mask_has(const uint64_t *mask, uint8_t byte) {
     return (mask[byte / 64] >> (byte % 64) & 1) != 0;

@@ -440,7 +440,7 @@ static enum packllm_status add_schema(struct schema *s, const struct value *v, s
 }
 
 enum packllm_status grammar_from_schema(struct buf *out, const char *text, size_t size,
-                                        struct packllm_error *err) {
+                                        bool or_text, struct packllm_error *err) {
     struct schema s = {.out = out, .err = err};
     struct buf root;
     enum packllm_status status = document_open(&s.doc, text, size, err);
@@ -455,7 +455,10 @@ enum packllm_status grammar_from_schema(struct buf *out, const char *text, size_
     if (status >= 0) {
         status = schema_rule(&s, document_root(s.doc), "", &root);
     }
-    if (status >= 0 && !(buf_printf(out, "root ::=%s\n", root.data))) {
+    if (status >= 0 && !buf_printf(out,
+                                   or_text ? "root ::= [ \\t\\r\\n]* (%s | ([^ \\t\\r\\n{] .*)?)\n"
+                                           : "root ::=%s\n",
+                                   root.data)) {
         status = schema_full(&s);
     }
     buf_done(&root);

@@ -21,6 +21,11 @@ bool member_chat_is_plain(const struct member *m) {
            strcmp(m->chat_form, "plain") == 0;
 }
 
+/* Templates that libllama knows have no form for it, or each its own: it goes in as a user's. */
+bool member_chat_is_tool(const struct packllm_message *message) {
+    return strcmp(message->role, "tool") == 0;
+}
+
 void member_chat_done(struct member_chat *chat) {
     buf_done(&chat->text);
     base_free(chat->pieces);
@@ -86,7 +91,8 @@ static bool write_plain(struct member_chat *chat, const struct packllm_message *
     bool fine = add_piece(chat, -1);
     for (size_t i = 0; i < n && fine; i++) {
         const char *role = messages[i].role;
-        const char *head = strcmp(role, "user") == 0        ? "### User:\n"
+        const char *head = strcmp(role, "user") == 0 || member_chat_is_tool(&messages[i])
+                               ? "### User:\n"
                            : strcmp(role, "assistant") == 0 ? "### Assistant:\n"
                                                             : "";
         fine = add_text(chat, head, strlen(head)) &&
@@ -188,7 +194,8 @@ static enum packllm_status write_template(struct member *m, const struct packllm
     }
     for (size_t i = 0; i < n && status >= 0; i++) {
         (void)snprintf(marks[i], sizeof marks[i], "\t%c%zu%c\t", MARK_OPEN, i, MARK_CLOSE);
-        marked[i] = (struct packllm_message){messages[i].role, marks[i]};
+        marked[i] = (struct packllm_message){
+            member_chat_is_tool(&messages[i]) ? "user" : messages[i].role, marks[i]};
     }
     if (status >= 0) {
         status = m->ops->chat_render(m, marked, n, &rendered, err);

@@ -28,11 +28,12 @@ struct member_chat {
 /* The messages with the reply's beginning behind them: the last piece is what the reply follows. By
  * the member's template, else the plain form:
  *     SYSTEM\n\n### User:\nUSER\n\n### Assistant:\nREPLY\n\n### User:\n … ### Assistant:\n
- * Roles and UTF-8 are the caller's to check. */
+ * A tool's message is written as a user's. Roles and UTF-8 are the caller's to check. */
 enum packllm_status member_chat_write(struct member *m, const struct packllm_message *messages,
                                       size_t n, struct member_chat *out, struct packllm_error *err);
 void member_chat_done(struct member_chat *chat);
 bool member_chat_is_plain(const struct member *m);
+bool member_chat_is_tool(const struct packllm_message *message);
 /* The piece in which that byte of the text stands. */
 size_t member_chat_piece(const struct member_chat *chat, size_t at);
 /* All tokens before the text of piece `upto`, its control token included (n_pieces: all there are):

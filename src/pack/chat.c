@@ -67,14 +67,11 @@ static enum packllm_status check_messages(const struct packllm_message *messages
             return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
                         "message %zu has no role or no content", i + 1);
         }
-        if (strcmp(role, "tool") == 0 || strcmp(role, "function") == 0) {
-            return fail(err, PACKLLM_E_UNSUPPORTED, PACKLLM_NO_MEMBER,
-                        "message %zu is a tool's result, which this version does not take", i + 1);
-        }
-        if (!is_user(&messages[i]) && strcmp(role, "system") != 0 &&
-            strcmp(role, "assistant") != 0) {
+        if (!is_user(&messages[i]) && !member_chat_is_tool(&messages[i]) &&
+            strcmp(role, "system") != 0 && strcmp(role, "assistant") != 0) {
             return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
-                        "message %zu has the role '%.40s'; there are system, user and assistant",
+                        "message %zu has the role '%.40s'; there are system, user, assistant and "
+                        "tool",
                         i + 1, role);
         }
         struct packllm_error why;
@@ -83,9 +80,9 @@ static enum packllm_status check_messages(const struct packllm_message *messages
                         why.message);
         }
     }
-    if (!is_user(&messages[n - 1])) {
+    if (!is_user(&messages[n - 1]) && !member_chat_is_tool(&messages[n - 1])) {
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
-                    "the last message is the %s's: a reply follows a user's message",
+                    "the last message is the %s's: a reply follows a user's message or a tool's",
                     messages[n - 1].role);
     }
     return PACKLLM_OK;

@@ -19,6 +19,9 @@ struct constraint {
     const struct prefix_tree *tree;
     struct grammar *grammar; /* for the tokens of tree, or for all bytes */
     struct grammar_state *state;
+    bool or_text; /* free text is allowed, too */
+    bool begun;   /* the first byte that is no white space was chosen */
+    bool is_text; /* and it was not JSON's */
 };
 
 static enum packllm_status compile(struct constraint *c, const bool *bytes,
@@ -42,7 +45,8 @@ static enum packllm_status compile(struct constraint *c, const bool *bytes,
 }
 
 enum packllm_status constraint_open(struct constraint **out, const char *grammar,
-                                    const char *json_schema, struct packllm_error *err) {
+                                    const char *json_schema, bool or_text,
+                                    struct packllm_error *err) {
     *out = NULL;
     if (grammar == NULL && json_schema == NULL) {
         return PACKLLM_OK;
@@ -58,7 +62,8 @@ enum packllm_status constraint_open(struct constraint **out, const char *grammar
     buf_init(&c->text, SCHEMA_GRAMMAR_MAX);
     enum packllm_status status = PACKLLM_OK;
     if (json_schema != NULL) {
-        status = grammar_from_schema(&c->text, json_schema, strlen(json_schema), err);
+        status = grammar_from_schema(&c->text, json_schema, strlen(json_schema), or_text, err);
+        c->or_text = or_text;
     } else if (!buf_add_text(&c->text, grammar)) {
         status = strlen(grammar) > SCHEMA_GRAMMAR_MAX
                      ? fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
@@ -96,6 +101,7 @@ void constraint_close(struct constraint *c) {
 
 enum packllm_status constraint_begin(struct constraint *c, const struct prefix_tree *tree,
                                      const char *member, struct packllm_error *err) {
+    c->begun = c->is_text = false;
     if (tree == c->tree) {
         grammar_state_reset(c->state);
         return grammar_state_status(c->state, err);
@@ -125,6 +131,10 @@ enum packllm_status constraint_take(struct constraint *c, const char *bytes, siz
                               : fail(err, PACKLLM_E_INTERNAL, PACKLLM_NO_MEMBER,
                                      "a byte was chosen that the grammar does not allow");
         }
+        if (c->or_text && !c->begun && memchr(" \t\r\n", bytes[i], 4) == NULL) {
+            c->begun = true;
+            c->is_text = bytes[i] != '{';
+        }
     }
     return PACKLLM_OK;
 }
@@ -140,6 +150,10 @@ bool constraint_may_end(const struct constraint *c) {
 bool constraint_must_end(const struct constraint *c) {
     const uint64_t *mask = grammar_state_allowed(c->state);
     return (mask[0] | mask[1] | mask[2] | mask[3]) == 0;
+}
+
+bool constraint_is_text(const struct constraint *c) {
+    return c->is_text;
 }
 
 bool constraint_allows(const struct constraint *c, uint8_t byte) {

@@ -115,6 +115,8 @@ struct packllm_session {
     struct choice *choice;          /* work space of choose.c */
     struct constraint *constraint;  /* what a reply may be; NULL: anything */
     struct packllm_why_member *why; /* [n] */
+    /* The parameters'; constraint is it, until the reply has become free text. */
+    struct constraint *constraint_given;
 };
 
 /* space.c: token space. May the session use it? E_ARG: it is asked for, and cannot. */
@@ -245,7 +247,8 @@ enum packllm_status pack_step(struct packllm_session *s, struct packllm_piece *o
 struct constraint;
 /* *out NULL where neither is given. */
 enum packllm_status constraint_open(struct constraint **out, const char *grammar,
-                                    const char *json_schema, struct packllm_error *err);
+                                    const char *json_schema, bool or_text,
+                                    struct packllm_error *err);
 void constraint_close(struct constraint *c);
 /* A reply begins, in the tokens of this tree (NULL: in bytes) of the member so named. */
 enum packllm_status constraint_begin(struct constraint *c, const struct prefix_tree *tree,
@@ -257,6 +260,7 @@ enum packllm_status constraint_take(struct constraint *c, const char *bytes, siz
 enum packllm_status constraint_status(const struct constraint *c, struct packllm_error *err);
 bool constraint_may_end(const struct constraint *c);
 bool constraint_must_end(const struct constraint *c); /* nothing may follow */
+bool constraint_is_text(const struct constraint *c);  /* free: anything may follow */
 bool constraint_allows(const struct constraint *c, uint8_t byte);
 bool constraint_fits(struct constraint *c, const uint8_t *bytes, size_t size);
 /* ranks[tree->n]: the tokens that fit, ascending. False: `budget` bytes were tried before all. */

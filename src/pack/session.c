@@ -196,7 +196,9 @@ enum packllm_status packllm_session_open(struct packllm_session **out_session,
         status = stopper_open(&s->stopper, (const char *const *)s->stop, s->params.n_stop, err);
     }
     if (status >= 0) {
-        status = constraint_open(&s->constraint, p.grammar, p.json_schema, err);
+        status = constraint_open(&s->constraint_given, p.grammar, p.json_schema,
+                                 p.json_schema_or_text, err);
+        s->constraint = s->constraint_given;
     }
     if (status >= 0) {
         status = choice_open(&s->choice, s, err);
@@ -225,7 +227,7 @@ void packllm_session_close(struct packllm_session *s) {
         base_free(s->stop[i]);
     }
     choice_close(s->choice);
-    constraint_close(s->constraint);
+    constraint_close(s->constraint_given);
     sampler_close(s->sampler);
     stopper_close(s->stopper);
     pack_chat_close(s->chat);
@@ -508,6 +510,7 @@ static enum packllm_status accept_prompt(struct packllm_session *s, const char *
 
 enum packllm_status pack_begin_reply(struct packllm_session *s, const char *text, size_t size,
                                      uint64_t prompt_tokens, struct packllm_error *err) {
+    s->constraint = s->constraint_given; /* one that became free text is bound anew */
     if (s->constraint != NULL) {
         bool bytewise = s->params.choose == PACKLLM_CHOOSE_BYTES;
         enum packllm_status status =
@@ -672,6 +675,7 @@ static enum packllm_status take(struct packllm_session *s, int32_t id, struct pa
     enum packllm_status status = sampler_accept(s->sampler, id, err);
     if (status >= 0 && s->constraint != NULL) {
         status = constraint_take(s->constraint, bytes, size, err);
+        s->constraint = constraint_is_text(s->constraint) ? NULL : s->constraint;
     }
     if (status < 0) {
         return status;

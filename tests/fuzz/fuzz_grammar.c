@@ -62,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (data[0] % 2 == 0) {
         (void)buf_add(&text, data + 2, size - 2);
     } else {
-        status = grammar_from_schema(&text, (const char *)data + 2, size - 2, &err);
+        status = grammar_from_schema(&text, (const char *)data + 2, size - 2, false, &err);
     }
     if (status >= 0) {
         status = grammar_open(&grammar, text.data != NULL ? text.data : "", text.size, NULL, &err);

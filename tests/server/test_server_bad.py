@@ -132,16 +132,6 @@ class Bodies(Served):
         chat = {"messages": [{"role": "user", "content": "a"}], "logprobs": True, "top_logprobs": 21}
         self.refused(400, chat, "20", path="/v1/chat/completions")
 
-    def test_tools(self):
-        chat = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 1}
-        tool = {"type": "function", "function": {"name": "x", "parameters": {}}}
-        self.refused(501, dict(chat, tools=[tool]), "'tools' is not supported", path="/v1/chat/completions")
-        self.refused(501, dict(chat, functions=[{"name": "x"}]), "'functions'", path="/v1/chat/completions")
-        self.server.json("/v1/chat/completions", dict(chat, tools=[tool], tool_choice="none"))
-        self.server.json("/v1/chat/completions", dict(chat, tools=[]))
-        chat["messages"].append({"role": "tool", "content": "a", "tool_call_id": "x"})
-        self.refused(400, chat, "tool", "assistant", path="/v1/chat/completions")
-
     def test_chats(self):
         chat = "/v1/chat/completions"
         self.refused(400, {"messages": []}, path=chat)

@@ -1,6 +1,7 @@
 """Goal: the openai package works with the server as it is: plain, streaming, async, errors, retries. Skipped where
 the package is not there; ./bootstrap test installs it into the cache folder."""
 import asyncio
+import json
 import os
 import pathlib
 import sys
@@ -49,6 +50,28 @@ class OpenAI(Served):
         text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
         self.assertEqual(text, whole.choices[0].message.content)
         self.assertEqual(chunks[-1].usage.completion_tokens, whole.usage.completion_tokens)
+
+    def test_tools(self):
+        """A call, whole and as a stream, and a second round with what the tool said."""
+        tools = [{"type": "function", "function": {"name": "time", "parameters": {
+            "type": "object", "properties": {"zone": {"enum": ["CET", "UTC"]}}, "required": ["zone"]}}}]
+        messages = [{"role": "user", "content": "Tell the time."}]
+        asked = {"model": "stories260K", "messages": messages, "tools": tools, "tool_choice": "required", "temperature": 0}
+        choice = self.client.chat.completions.create(**asked).choices[0]
+        call = choice.message.tool_calls[0]
+        self.assertEqual((choice.finish_reason, choice.message.content, call.type, call.function.name),
+                         ("tool_calls", None, "function", "time"))
+        self.assertIn(json.loads(call.function.arguments)["zone"], ("CET", "UTC"))
+        with self.client.chat.completions.stream(**asked) as stream:
+            last = stream.get_final_completion().choices[0]
+        self.assertEqual(last.message.tool_calls[0].function.arguments, call.function.arguments)
+        messages += [choice.message, {"role": "tool", "tool_call_id": call.id, "content": "12:00"}]
+        text = self.client.chat.completions.create(**dict(asked, tool_choice="none", max_tokens=8)).choices[0].message
+        self.assertIsNone(text.tool_calls)
+        self.assertTrue(text.content)
+        with self.assertRaises(openai.BadRequestError) as caught:
+            self.client.chat.completions.create(**dict(asked, tool_choice="any"))
+        self.assertEqual(caught.exception.param, "tool_choice")
 
     def test_async(self):
         async def go():

@@ -183,7 +183,7 @@ static void test_a_schema(void **state) {
         "\"object\",\"properties\":{\"a\":{}},\"additionalProperties\":{}}]}}";
     struct buf grammar;
     buf_init(&grammar, 1 << 16);
-    assert_int_equal(grammar_from_schema(&grammar, text, strlen(text), &err), PACKLLM_OK);
+    assert_int_equal(grammar_from_schema(&grammar, text, strlen(text), false, &err), PACKLLM_OK);
     struct grammar *g = open_text(grammar.data, NULL);
     assert_int_equal(match(g, "[1,{\"a\":null,\"b\":[]}]", 21), 2);
     grammar_close(g);

@@ -128,10 +128,12 @@ static void test_template(void **state) {
     struct member *m = open_member(chatml, false);
     const struct packllm_message chat[] = {
         {"system", "S"}, {"user", "a b"}, {"assistant", "c"}, {"user", "d"}};
+    const struct packllm_message tool[] = {{"user", "a"}, {"tool", "b"}};
     (void)state;
     assert_false(member_chat_is_plain(m));
     check(m, chat + 1, 1, "{s}{user\na b}\n{assistant\n");
     check(m, chat, 4, "{s}{system\nS}\n{user\na b}\n{assistant\nc}\n{user\nd}\n{assistant\n");
+    check(m, tool, 2, "{s}{user\na}\n{user\nb}\n{assistant\n"); /* a user's, for templates */
     begins_with_start = true; /* a template may write it, too */
     check(m, chat + 1, 1, "{s}{user\na b}\n{assistant\n");
     begins_with_start = false;
@@ -180,6 +182,8 @@ static void test_plain_form(void **state) {
     check(m, chat, 4,
           "{s}Be brief.\n\n### User:\n<|im_end|>\n\n### Assistant:\nc\n\n### User:\nd uick\n\n"
           "### Assistant:\n");
+    const struct packllm_message tool = {"tool", "e"};
+    check(m, &tool, 1, "{s}### User:\ne\n\n### Assistant:\n");
     member_close(m);
 }
 

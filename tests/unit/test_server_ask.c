@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
+
 #include "check.h"
 
 static bool parse(struct ask *ask, enum ask_kind kind, const char *body, struct ask_error *e) {
@@ -78,6 +80,50 @@ static void messages(void **state) {
         assert_string_equal(e.param, cases[i].param);
         ask_done(&ask);
     }
+}
+
+/* Tools become a schema and the system's text, turns about them text; no allocation need succeed. */
+static void tools(void **state) {
+    (void)state;
+    static const char body[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":"
+        "null,\"tool_calls\":[{\"id\":\"i\",\"type\":\"function\",\"function\":{\"name\":\"f\","
+        "\"arguments\":\"{\\\"b\\\":1}\"}}]},{\"role\":\"tool\",\"tool_call_id\":\"i\",\"content\":"
+        "\"c\"}],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{"
+        "\"properties\":{\"b\":{\"$ref\":\"#/$defs/n\"}},\"$defs\":{\"n\":{\"const\":"
+        "\"\\\"$ref\\\":\\\"#\"}}}}},{\"type\":\"function\",\"function\":{\"name\":\"g\"}}],"
+        "\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}}}";
+    struct ask ask;
+    struct ask_error e;
+    bool fine = false;
+    for (unsigned long nth = 1; !fine; nth++) {
+        alloc_fail_nth(nth);
+        fine = parse(&ask, ASK_CHAT, body, &e);
+        alloc_fail_nth(0);
+        assert_true(fine || e.status == 503);
+        if (!fine) {
+            ask_done(&ask);
+        }
+    }
+    assert_true(ask.tools && !ask.or_text && ask.n_messages == 4);
+    assert_string_equal(
+        ask.json_schema,
+        "{\"anyOf\":[{\"type\":\"object\",\"required\":[\"name\",\"arguments\"],"
+        "\"additionalProperties\":false,\"properties\":{\"name\":{\"const\":\"f\"},\"arguments\":{"
+        "\"type\":\"object\",\"properties\":{\"b\":{\"$ref\":\"#/anyOf/0/properties/arguments/"
+        "$defs/n"
+        "\"}},\"$defs\":{\"n\":{\"const\":\"\\\"$ref\\\":\\\"#\"}}}}},false]}");
+    assert_string_equal(ask.messages[0].role, "system");
+    assert_non_null(strstr(ask.messages[0].content, "{\"name\":\"g\"}\n"));
+    assert_string_equal(ask.messages[2].content, "{\"name\": \"f\", \"arguments\": {\"b\":1}}");
+    assert_string_equal(ask.messages[3].role, "tool");
+    assert_string_equal(ask.messages[3].content, "Tool f returned: c");
+    ask_done(&ask);
+    assert_true(ask_tools_blamed("JSON schema, at '#/anyOf/7/properties/arguments/b': no", &e));
+    assert_string_equal(e.param, "tools[7].function.parameters");
+    assert_string_equal(e.message, "JSON schema in 'tools[7].function.parameters', at '#/b': no");
+    assert_false(ask_tools_blamed("JSON schema, at '#/anyOf/7/properties/name': no", &e));
+    assert_false(ask_tools_blamed("JSON schema: no", &e));
 }
 
 static void refusals(void **state) {
@@ -153,8 +199,8 @@ static void key_files(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fields), cmocka_unit_test(messages),  cmocka_unit_test(refusals),
-        cmocka_unit_test(guards), cmocka_unit_test(key_files),
+        cmocka_unit_test(fields),   cmocka_unit_test(messages), cmocka_unit_test(tools),
+        cmocka_unit_test(refusals), cmocka_unit_test(guards),   cmocka_unit_test(key_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
