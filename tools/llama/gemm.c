@@ -2,11 +2,12 @@
  *
  * ggml multiplies k-quants by tiles, Q8_0, Q5_0 and Q4_0 by small ones, and Q4_1 a row and a column
  * at a time. Prompts, common batches and scored texts of a model of these types (the default pack's
- * are) take up to three times as long as they need. gemm.cmake compiles this into the library and
+ * are) take two to five times as long as they need. gemm.cmake compiles this into the library and
  * puts it before llamafile_sgemm, which has the other types.
  *
- * Blocks of weights are unpacked once for 16 columns. Each sum is made in the order in which ggml
- * makes it for x86 (ggml_vec_dot_q4_1_q8_1, tinyBLAS_Q0_AVX), so the results have the same bits.
+ * Blocks of weights are unpacked once for 16 columns. With few columns each sum is made in ggml's
+ * own order for x86 (ggml_vec_dot_q4_1_q8_1, tinyBLAS_Q0_AVX), and results have the same bits. With
+ * more (wide_tile) a block's sum is a whole number, and rounded less often.
  * Threads: all of a graph call this at once; each makes a share of the rows. */
 #include "ggml-cpu-impl.h"
 #include "ggml-impl.h"
@@ -258,8 +259,8 @@ INLINE void prepare(struct kind kind, struct columns *out, const char *b, int64_
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) &&                      \
     defined(__AVX512VNNI__)
-/* With enough columns a register holds one number of each, and a block takes 8 products of 4 numbers
- * of all columns with 4 of a row. Its sum is whole until it is scaled. */
+/* With enough columns a register holds one sum of each: a block takes 8 products, of 4 numbers of a
+ * row with 4 of all columns. */
 #define WIDE_ROWS 1
 enum { NARROW = 6, LINES = 8 };
 
