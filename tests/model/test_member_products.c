@@ -25,7 +25,7 @@ static void fill(float *out, size_t n, uint64_t seed) {
 
 /* out [n][m]: the products of w [m][k] with n rows x. */
 static void product(struct ggml_tensor *w, const float *x, int64_t n, int threads, float *out) {
-    struct ggml_init_params params = {.mem_size = (size_t)8 << 20};
+    struct ggml_init_params params = {.mem_size = (size_t)16 << 20};
     struct ggml_context *c = ggml_init(params);
     assert_non_null(c);
     struct ggml_tensor *y = ggml_new_tensor_2d(c, GGML_TYPE_F32, w->ne[0], n);
@@ -78,7 +78,7 @@ static void test_products(void **state) {
                                            GGML_TYPE_Q8_0};
     static const struct {
         int64_t m, k;
-    } shapes[] = {{1, 32}, {2, 64}, {7, 576}, {64, 640}, {33, 1536}, {5, 8192}, {3, 8224}};
+    } shapes[] = {{1, 32}, {2, 64}, {7, 576}, {64, 640}, {33, 1536}, {2100, 64}, {5, 8192}, {3, 8224}};
     (void)state;
     for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
