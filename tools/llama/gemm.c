@@ -43,6 +43,7 @@ struct kind {
 /* One register holds a block of each of ROWS rows of weights, 256 bits a row. */
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) &&                      \
     defined(__AVX512VNNI__)
+#define WIDE_ROWS 1
 enum { ROWS = 2, EIGHT_BITS = 1 };
 typedef __m512 floats;
 typedef __m512i bytes;
@@ -74,6 +75,7 @@ INLINE __m256 row_of(floats x, int row) {
                     : _mm256_castsi256_ps(_mm512_extracti64x4_epi64(_mm512_castps_si512(x), 1));
 }
 #else
+#define WIDE_ROWS 0
 enum { ROWS = 1, EIGHT_BITS = 0 }; /* sums of two products of eight bits do not fit in 16 */
 typedef __m256 floats;
 typedef __m256i bytes;
@@ -257,11 +259,9 @@ INLINE void prepare(struct kind kind, struct columns *out, const char *b, int64_
     }
 }
 
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) &&                      \
-    defined(__AVX512VNNI__)
+#if WIDE_ROWS
 /* With enough columns a register holds one sum of each: a block takes 8 products, of 4 numbers of a
  * row with 4 of all columns. */
-#define WIDE_ROWS 1
 enum { NARROW = 6, LINES = 8 };
 
 struct wide {
@@ -356,7 +356,6 @@ INLINE void wide_columns(struct kind kind, int64_t from, int64_t to, int width, 
     }
 }
 #else
-#define WIDE_ROWS 0
 enum { LINES = 2 };
 #endif
 
