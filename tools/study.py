@@ -38,6 +38,7 @@ SHRINKS = [0, 0.3, 3, 10, 30, 100]
 SPACES = {"mined+text": ["--align", "mined", "--feed", "text"],
           "mined+translated": ["--align", "mined", "--feed", "translated", "--mass", "paper"],
           "first+text": ["--align", "first", "--feed", "text"]}
+FINE = ["--epsilon", "0.0005"]  # texts are read as `packllm score` reads them
 LENGTHS = [50, 100, 200, 400, 800, 1600, 4096]
 ROUNDS = [5, 15, 30, 60, 90, 120, 150, 200, 250, 300, 400]  # questions of every set, before the next set has more
 
@@ -215,7 +216,7 @@ class Study:
                    "bayes", *self.alone(), *self.alone("canonical"), *(GRID if len(self.members) == 2 else []),
                    *("sim@%g" % t for t in TAUS), *("exact@%g" % s for s in SHRINKS)]
         file = self.write_windows(self.work / "a.jsonl", windows)
-        records = self.eval("a", "bytes", [file], methods, self.left("a", 0.65), extra=["--skip-bad"])
+        records = self.eval("a", "bytes", [file], methods, self.left("a", 0.65), extra=["--skip-bad", *FINE])
         spaces = {}
         for name, context, text in windows:
             for space, options in SPACES.items():
