@@ -27,7 +27,9 @@ except ImportError as why:
     sys.exit(77)
 
 COPA = SHARED / "data" / "copa.jsonl"
+# Other items and models for a measurement: docs/clients/lm-eval.md.
 ITEMS = int(os.environ.get("PACKLLM_LM_EVAL_ITEMS", "30"))
+MODELS = tuple(filter(None, os.environ.get("PACKLLM_LM_EVAL_MODELS", "").split(","))) or (STORIES, DREAMS)
 WEIGHTS = [0.6, 0.4]
 # Picks must be the same but where two choices are nearer than this, in nats. Along canonical tokens both add up the
 # same numbers. The byte models behind `member:` and the pools count all ways to spell a text, log pi those of the
@@ -62,6 +64,7 @@ metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]
 @unittest.skipUnless(COPA.is_file(), "the question sets are not there")
 class LmEval(Served):
     args = ("--parallel", "2")
+    models = MODELS
 
     @classmethod
     def setUpClass(cls):
@@ -88,12 +91,12 @@ class LmEval(Served):
             bootstrap_iters=0, log_samples=True)
         return sorted(got["samples"][task], key=lambda s: s["doc_id"])
 
-    def ours(self, method, *models):
+    def ours(self, method, *models, mode="prompt"):
         """Losses of each item's choices under one method of `packllm eval`."""
         results = self.folder / "ours.db"
         results.unlink(missing_ok=True)
         words = [PROGRAM, "eval", self.folder / "copa.jsonl", "-t", "1", "--methods", method, "--template", "continue",
-                 "--results", results]
+                 "--weights-mode", mode, "--results", results]
         for model in models:
             words += ["-m", model]
         subprocess.run(list(map(str, words)), check=True, capture_output=True, timeout=300, env=self.server.env)
@@ -119,7 +122,7 @@ class LmEval(Served):
         return worst
 
     def test_a_member_alone(self):
-        name = STORIES.stem  # the display member: the server's tokenizer is its own
+        name = self.server.json("/v1/models")["data"][1]["id"]  # the display member: the server's tokenizer is its own
         samples = self.evaluate("packllm_choice", name)
         worst = self.compare(samples, self.ours("canonical:" + name, *self.models),
                              name + ", canonical", CANONICAL)
@@ -131,7 +134,13 @@ class LmEval(Served):
         samples = self.evaluate("packllm_choice", "pack@" + pinned)
         self.compare(samples, self.ours("fixed:%g/%g" % tuple(WEIGHTS), *self.models), "pack, pinned", BYTES)
 
+    def test_a_pack_of_running_weights(self):
+        samples = self.evaluate("packllm_choice", "pack")
+        self.compare(samples, self.ours("exact", *self.models, mode="running"), "pack, running", BYTES)
+
     def test_generation(self):
+        if MODELS != (STORIES, DREAMS):
+            self.skipTest("the stories are those of the tiny models")
         for model in (STORIES.stem, "pack"):
             for sample in self.evaluate("packllm_write", model, backend="auto"):
                 self.assertEqual(sample["filtered_resps"][0].strip(), sample["target"].strip())
