@@ -376,6 +376,9 @@ static int read_params(struct work *work) {
         /* One more than there are replies: a prompt that is told token by token may take two. */
         work->params.n_parallel = (uint32_t)opt_int(args, OPT_PARALLEL) + 1;
     }
+    if (strcmp(work->cli->args.command->name, "eval") == 0) {
+        work->params.n_seq = 32; /* a question's options and their ends of tokens, side by side */
+    }
     size_t many[BENCH_PARALLEL], n_many = 0;
     int code = bench_parallel(work->cli, many, &n_many);
     if (n_many > 0) { /* side by side in the pack, and as histories of a member alone */

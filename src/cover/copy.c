@@ -71,6 +71,7 @@ static enum packllm_status copy_nodes(struct cover *to, struct cover *from,
             return fail_memory(err, sizeof *node);
         }
         *node = *old;
+        node->cover = to;
         node->parent = old->parent != NULL ? to->nodes[old->parent->number] : NULL;
         node->row = NULL;
         node->wanted = false;

@@ -9,10 +9,6 @@
 #include "base/status.h"
 #include "cover/private.h"
 
-/* Ends of ends: each round asks for what the last one made visible. Real models need three or four;
- * flat ones go on as long as the text does, and what is left then would not be causal. */
-enum { ROUNDS = 1000 };
-
 enum packllm_status cover_open(struct cover **out, struct member *member,
                                const struct prefix_tree *tree, double epsilon, bool all,
                                atomic_bool *abort_flag, struct packllm_error *err) {
@@ -61,6 +57,10 @@ void cover_close(struct cover *c) {
     if (c == NULL) {
         return;
     }
+    for (size_t i = 0; i < c->n_beside; i++) {
+        cover_close(c->beside[i]);
+    }
+    base_free(c->beside);
     for (size_t i = 0; i < c->n_nodes; i++) {
         if (c->nodes[i]->row != NULL) {
             row_free(c->nodes[i]->row);
@@ -93,7 +93,7 @@ void cover_close(struct cover *c) {
     base_free(c->next_place);
     base_free(c->tokens);
     base_free(c->prefix);
-    base_free(c->pairs);
+    base_free(c->main == NULL ? c->pairs : NULL);
     canon_work_done(&c->work);
     base_free(c);
 }
@@ -173,11 +173,12 @@ static enum packllm_status make_chain(struct cover *c, struct packllm_error *err
         c->chain[c->n_chain++] = node;
     }
     for (size_t i = 0; i < c->n_chain; i++) {
-        /* The last one has no next token to have learnt about; its row is needed to go on. */
+        /* The last one has no next token to have learnt about; its row is needed to go on, where
+         * the text can. */
         node = c->chain[i];
-        bool followed = i + 1 < c->n_chain && node->on_chain;
+        bool last = i + 1 == c->n_chain, followed = !last && node->on_chain;
         node->on_chain = true;
-        node->wanted = !node_ready(node) || !followed;
+        node->wanted = last && c->main != NULL ? false : !node_ready(node) || !followed;
         if (node->wanted) {
             node_forget(c, node);
         }
@@ -201,8 +202,8 @@ static size_t chain_kept(const struct cover *c, size_t keep_bytes) {
     return n;
 }
 
-static enum packllm_status sync_text(struct cover *c, const char *text, size_t size,
-                                     struct packllm_error *err) {
+enum packllm_status cover_set_text(struct cover *c, const char *text, size_t size,
+                                   struct packllm_error *err) {
     if (c->given) {
         cover_forget(c); /* of those tokens no text is known, so nothing is shared with it */
     }
@@ -247,6 +248,10 @@ static enum packllm_status sync_text(struct cover *c, const char *text, size_t s
             node_forget(c, before);
         }
     }
+    return PACKLLM_OK;
+}
+
+enum packllm_status cover_keep_lane(struct cover *c, struct packllm_error *err) {
     struct cover_node *tip = c->chain[c->n_chain - 1];
     int32_t *path = alloc_array((size_t)tip->n_tokens + 1, sizeof *path);
     if (path == NULL) {
@@ -259,15 +264,28 @@ static enum packllm_status sync_text(struct cover *c, const char *text, size_t s
             first = c->chain[i]->n_tokens - 1;
         }
     }
-    lane_keep_best(c, path, first);
+    lane_keep_best(c->main != NULL ? c->main : c, path, first);
     base_free(path);
+    return PACKLLM_OK;
+}
+
+static enum packllm_status sync_text(struct cover *c, const char *text, size_t size,
+                                     struct packllm_error *err) {
+    enum packllm_status status = cover_set_text(c, text, size, err);
+    if (status >= 0) {
+        status = cover_keep_lane(c, err);
+    }
+    if (status < 0) {
+        return status;
+    }
+    struct cover_node *tip = c->chain[c->n_chain - 1];
     struct cover_node *const first_rows[] = {c->root, tip};
     status = lane_evaluate(c, first_rows + (c->root == c->chain[0]), c->root != c->chain[0] ? 2 : 1,
                            err);
     if (status >= 0 && c->on_place != NULL && c->n_request > 0) {
         status = lane_evaluate(c, c->request, c->n_request, err);
     }
-    for (int round = 0; round < ROUNDS && status >= 0 && !c->tokens_only; round++) {
+    for (int round = 0; round < COVER_ROUNDS && status >= 0 && !c->tokens_only; round++) {
         c->n_request = 0;
         status = cover_walk(c, NULL, NULL, err);
         if (status < 0 || c->n_request == 0) {
@@ -316,6 +334,9 @@ void cover_set_line_ends(struct cover *c, size_t from) {
 }
 
 void cover_forget(struct cover *c) {
+    for (size_t i = 0; i < c->n_beside; i++) {
+        cover_forget(c->beside[i]);
+    }
     node_cut(c, 0);
     for (size_t i = 0; i < c->n_nodes; i++) {
         node_forget(c, c->nodes[i]);
@@ -325,6 +346,9 @@ void cover_forget(struct cover *c) {
     c->n_chain = 0;
     c->given = c->told = false;
     c->front.n_open = c->front.n_parked = 0;
+    if (c->main != NULL) {
+        return; /* the lanes are not its own */
+    }
     lane_keep_best(c, NULL, 0);
     for (uint32_t k = 0; k < c->member->n_seq; k++) {
         c->lanes[k].used = 0; /* the same choices of lanes as in a new cover: the same sums */
@@ -390,7 +414,9 @@ enum packllm_status cover_walk_from(struct cover *c, size_t from, cover_visit_fn
         }
         c->p_last[x] = front_step(c, &c->front, (uint8_t)c->text[x], &c->front);
         front_count(c, (uint8_t)c->text[x]);
-        status = settle_front(c, true, err);
+        if (x + 1 < c->known || c->main == NULL) { /* nobody goes on behind a text beside others */
+            status = settle_front(c, true, err);
+        }
     }
     if (visit != NULL) {
         node_sweep(c);

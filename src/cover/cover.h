@@ -45,6 +45,20 @@ void cover_set_epsilon(struct cover *cover, double epsilon);
  * where nothing is known of from, E_UNSUPPORTED. On an error `to` is empty. Nobody may use either meanwhile. */
 enum packllm_status cover_copy(struct cover *to, struct cover *from, struct packllm_error *err);
 
+/* Several texts at once, for reading alone: the rows that they have in common are evaluated once, and
+ * what each of them needs goes into common batches. Text k is then asked through cover_beside(cover, k)
+ * until the next call: cover_walk, cover_walk_from, cover_canonical, cover_resyncs. It keeps what it
+ * shares with the k-th text of the last call. No row behind its last byte is evaluated, and nothing goes on
+ * from there. The cover's own text stays. On an error all those texts are empty. */
+enum { COVER_BESIDE_MOST = 16 };
+struct cover_text {
+    const char *text;
+    size_t size; /* > 0 */
+};
+enum packllm_status cover_sync_beside(struct cover *cover, const struct cover_text *texts, size_t n,
+                                      struct packllm_error *err);
+struct cover *cover_beside(struct cover *cover, size_t k);
+
 /* Progress of a long evaluation: share 0..1. */
 typedef void (*cover_progress_fn)(void *data, double share);
 void cover_set_progress(struct cover *cover, cover_progress_fn fn, void *data);

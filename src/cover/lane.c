@@ -8,6 +8,10 @@
 #include "base/status.h"
 #include "cover/private.h"
 
+/* Texts side by side: who shares so many tokens with a batch waits for it. A batch costs about as much as
+ * that many rows of it. */
+enum { SHARED_LEAST = 4 };
+
 void lane_path(const struct cover *c, const struct cover_node *node, int32_t *out) {
     for (; node != NULL && node->n_tokens > 0; node = node->parent) {
         out[node->n_tokens - 1] = node->token;
@@ -44,29 +48,14 @@ void lane_keep_best(struct cover *c, const int32_t *tokens, uint32_t n) {
             c->lanes[k].n = keep;
             c->lanes[k].tip = NULL;
         }
+        c->lanes[k].pinned = false;
     }
 }
 
-/* Takes a row in: the history learns what follows, the text decides what is kept. */
-static enum packllm_status take_row(struct cover *c, struct cover_node *node, const float *logits,
-                                    float greatest, struct packllm_error *err) {
-    if (node_ready(node)) {
-        return PACKLLM_OK; /* two targets of one batch shared it */
-    }
-    struct cover_row *row = node_spare_row(c, err);
-    if (row == NULL) {
-        return PACKLLM_E_MEMORY;
-    }
-    if (!row_load(row, c->tree, logits, greatest)) {
-        c->spare[c->n_spare++] = row;
-        return fail(err, PACKLLM_E_MODEL, c->member->index,
-                    "member '%s': it gives no usable prediction (all tokens impossible, or not a "
-                    "number); the file may be damaged",
-                    c->member->name);
-    }
-    if (node->at >= c->line_ends) {
-        row_bend(row, c->tree, '\n');
-    }
+/* What a row says to a history: what follows it; the text decides whether the row is kept. */
+static enum packllm_status tell_row(struct cover_node *node, const struct cover_row *row,
+                                    const float *logits, bool *alive, struct packllm_error *err) {
+    struct cover *c = node->cover;
     node->end = row->end;
     node->log_z = row->log_z;
     node->wanted = false;
@@ -82,35 +71,81 @@ static enum packllm_status take_row(struct cover *c, struct cover_node *node, co
             c->on_token(c->on_token_data, node->n_tokens - c->chain[0]->n_tokens, &told,
                         next->token, next->at - c->lead, err);
         if (status < 0) {
-            c->spare[c->n_spare++] = row;
             return status;
         }
     }
     if (c->on_place != NULL) {
         enum packllm_status status = feed_tell(c, node, row, err);
         if (status < 0) {
-            c->spare[c->n_spare++] = row;
             return status;
         }
     }
-    bool alive = true;
+    *alive = true;
     if (c->given) {
-        alive = c->on_place == NULL || node == c->chain[0]; /* the end: text will go on from it */
-        node->sliced = !alive; /* it was told, and is not wanted again */
+        *alive = c->on_place == NULL || node == c->chain[0]; /* the end: text will go on from it */
+        node->sliced = !*alive; /* it was told, and is not wanted again */
     } else if (c->size == c->known) {
-        enum packllm_status status = slice_row(c, node, row, &alive, err);
+        enum packllm_status status = slice_row(c, node, row, alive, err);
         if (status < 0) {
-            c->spare[c->n_spare++] = row;
             return status;
         }
     }
-    if (alive) {
+    *alive = *alive && c->main == NULL; /* nobody goes on behind a text beside others */
+    return PACKLLM_OK;
+}
+
+/* The same history in the k-th of the texts that are read together, if its row is wanted. */
+static struct cover_node *twin(const struct cover *c, size_t k, const struct cover_node *node) {
+    const struct cover *other = c->together[k];
+    struct cover_node *found = node->at <= other->known ? other->at[node->at] : NULL;
+    while (found != NULL && !(found->wanted && !node_ready(found) && node_same(found, node))) {
+        found = found->same_at;
+    }
+    return found;
+}
+
+static enum packllm_status load_row(struct cover *c, const struct cover_node *node,
+                                    const float *logits, float greatest, struct cover_row **out,
+                                    struct packllm_error *err) {
+    struct cover_row *row = node_spare_row(c, err);
+    if (row == NULL) {
+        return PACKLLM_E_MEMORY;
+    }
+    if (!row_load(row, c->tree, logits, greatest)) {
+        c->spare[c->n_spare++] = row;
+        return fail(err, PACKLLM_E_MODEL, c->member->index,
+                    "member '%s': it gives no usable prediction (all tokens impossible, or not a "
+                    "number); the file may be damaged",
+                    c->member->name);
+    }
+    if (node->at >= node->cover->line_ends) {
+        row_bend(row, c->tree, '\n');
+    }
+    *out = row;
+    return PACKLLM_OK;
+}
+
+/* Takes a row in, for all texts that want it. */
+static enum packllm_status take_row(struct cover *c, struct cover_node *node, const float *logits,
+                                    float greatest, struct packllm_error *err) {
+    bool alive = false;
+    struct cover_row *row = NULL;
+    enum packllm_status status = PACKLLM_OK;
+    for (size_t k = 0; k <= c->n_together && status >= 0; k++) {
+        struct cover_node *to = k == 0 ? node : twin(c, k - 1, node);
+        if (to == NULL || !to->wanted || node_ready(to)) {
+            continue; /* two targets of one batch shared it */
+        }
+        status = row == NULL ? load_row(c, to, logits, greatest, &row, err) : status;
+        status = status >= 0 ? tell_row(to, row, logits, &alive, err) : status;
+    }
+    if (row != NULL && alive && status >= 0) {
         node->row = row;
         c->live[c->n_live++] = node;
-    } else {
+    } else if (row != NULL) {
         c->spare[c->n_spare++] = row;
     }
-    return PACKLLM_OK;
+    return status;
 }
 
 static enum packllm_status on_row(void *ctx, size_t item, const float *logits,
@@ -135,7 +170,8 @@ static enum packllm_status flush(struct cover *c, struct packllm_error *err) {
     for (uint32_t k = 0; k < c->member->n_seq; k++) {
         if (b->tip[k] != NULL) {
             c->lanes[k].n = status >= 0 ? b->tip[k]->n_tokens : c->kv->length[k];
-            c->lanes[k].tip = status >= 0 ? b->tip[k] : NULL;
+            c->lanes[k].tip = status >= 0 && b->tip[k]->cover == c ? b->tip[k] : NULL;
+            c->lanes[k].pinned = b->tip[k]->cover != c && b->tip[k]->on_chain;
             b->tip[k] = NULL;
         }
     }
@@ -144,17 +180,20 @@ static enum packllm_status flush(struct cover *c, struct packllm_error *err) {
 }
 
 /* A lane to write to: not busy, not `src`, not the longest (all others branch off it), of the rest
- * the one that was used longest ago. */
+ * the one that was used longest ago; a pinned one only where nothing is gained by waiting for others. */
 static int32_t oldest(const struct cover *c, int32_t src) {
     int32_t found = -1;
     uint32_t main_lane = 0;
     for (uint32_t k = 1; k < c->member->n_seq; k++) {
         main_lane = c->lanes[k].n > c->lanes[main_lane].n ? k : main_lane;
     }
-    for (uint32_t k = 0; k < c->member->n_seq; k++) {
-        if (c->batch.tip[k] == NULL && (int32_t)k != src && k != main_lane &&
-            (found < 0 || c->lanes[k].used < c->lanes[found].used)) {
-            found = (int32_t)k;
+    for (int pinned = 0; pinned <= (c->batch.n == 0 ? 1 : 0) && found < 0; pinned++) {
+        for (uint32_t k = 0; k < c->member->n_seq; k++) {
+            if (c->batch.tip[k] == NULL && (int32_t)k != src && k != main_lane &&
+                c->lanes[k].pinned == (pinned > 0) &&
+                (found < 0 || c->lanes[k].used < c->lanes[found].used)) {
+                found = (int32_t)k;
+            }
         }
     }
     return found;
@@ -182,6 +221,39 @@ static enum packllm_status reserve(struct cover_batch *b, size_t n, struct packl
     }
     b->room = room;
     return PACKLLM_OK;
+}
+
+/* How many of the target's tokens the batch brings into one lane more than `shared`; in *covered, whether
+ * that lane will show all the rows that are wanted on the way to the target. Then they are asked for. */
+static uint32_t pending(struct cover *c, struct cover_node *target, uint32_t first, uint32_t shared,
+                        bool *covered) {
+    struct cover_batch *b = &c->batch;
+    uint32_t most = shared;
+    *covered = false;
+    for (uint32_t k = 0; k < c->member->n_seq && !*covered; k++) {
+        const struct cover_node *tip = b->tip[k];
+        const int32_t *tokens = c->lanes[k].tokens;
+        uint32_t n = 0;
+        while (tip != NULL && n < tip->n_tokens && n < target->n_tokens &&
+               tokens[n] == b->path[n]) {
+            n++;
+        }
+        most = n > most ? n : most;
+        if (n < target->n_tokens || first < c->lanes[k].n) {
+            continue;
+        }
+        while (tip->n_tokens > n) {
+            tip = tip->parent;
+        }
+        *covered = node_same(tip, target);
+        for (size_t i = 0; i < b->n && *covered; i++) {
+            for (const struct cover_node *node = target; node != NULL; node = node->parent) {
+                b->items[i].want_row |= b->items[i].seq == (int32_t)k && node->wanted &&
+                                        b->node[i] != NULL && node_same(node, b->node[i]);
+            }
+        }
+    }
+    return most - shared;
 }
 
 static enum packllm_status add(struct cover *c, struct cover_node *target,
@@ -212,6 +284,15 @@ static enum packllm_status add(struct cover *c, struct cover_node *target,
             }
         }
     }
+    bool covered = false;
+    if (c->n_together > 0 && pending(c, target, first, shared, &covered) >= SHARED_LEAST &&
+        !covered) {
+        enum packllm_status status = flush(c, err);
+        return status < 0 ? status : add(c, target, err);
+    }
+    if (covered) {
+        return PACKLLM_OK;
+    }
     int32_t dst = src;
     if (b->tip[src] != NULL || c->lanes[src].n != shared) {
         dst = oldest(c, src);
@@ -238,6 +319,7 @@ static enum packllm_status add(struct cover *c, struct cover_node *target,
     }
     for (uint32_t k = shared; k < n; k++) {
         b->items[b->n + k - shared] = (struct member_item){.token = path[k], .seq = dst};
+        b->node[b->n + k - shared] = NULL; /* of a prefix */
     }
     for (struct cover_node *node = target; node != NULL && node->n_tokens > shared;
          node = node->parent) {

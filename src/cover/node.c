@@ -27,6 +27,7 @@ struct cover_node *node_get(struct cover *c, struct cover_node *parent, int32_t 
         (void)fail_memory(err, sizeof *node);
         return NULL;
     }
+    node->cover = c;
     node->parent = parent;
     node->token = token;
     node->at = at;
@@ -40,6 +41,14 @@ struct cover_node *node_get(struct cover *c, struct cover_node *parent, int32_t 
 
 bool node_ready(const struct cover_node *node) {
     return node->row != NULL || node->sliced;
+}
+
+bool node_same(const struct cover_node *a, const struct cover_node *b) {
+    while (a != NULL && b != NULL && a != b && a->token == b->token && a->at == b->at) {
+        a = a->parent;
+        b = b->parent;
+    }
+    return a == b;
 }
 
 struct cover_row *node_spare_row(struct cover *c, struct packllm_error *err) {
@@ -136,7 +145,7 @@ void node_cut(struct cover *c, size_t keep_bytes) {
     size_t kept = 0;
     c->front.n_open = c->front.n_parked = 0;
     node_sweep(c);
-    for (uint32_t k = 0; k < c->member->n_seq; k++) {
+    for (uint32_t k = 0; c->main == NULL && k < c->member->n_seq; k++) {
         c->lanes[k].tip = NULL; /* it may go, the tokens stay */
     }
     if (c->at != NULL) { /* else no text was ever set */
@@ -167,6 +176,7 @@ enum packllm_status node_request(struct cover *c, struct cover_node *node,
     if (node->wanted) {
         return PACKLLM_OK;
     }
+    c = c->main != NULL ? c->main : c;
     if (c->n_request == c->room_request) {
         size_t room = c->room_request * 2 + 64;
         struct cover_node **grown = alloc_resize(c->request, room, sizeof *grown);

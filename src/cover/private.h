@@ -18,6 +18,7 @@ enum node_valid { NODE_UNKNOWN, NODE_VALID, NODE_INVALID };
 
 /* A history: its last token, and where in the text it ends. */
 struct cover_node {
+    struct cover *cover; /* whose text it is of */
     struct cover_node *parent;
     struct cover_node *same_at; /* next node that ends at the same byte */
     int32_t token;              /* -1: the empty history (no start token) */
@@ -71,6 +72,7 @@ struct cover_lane {
     int32_t *tokens; /* [n_ctx] what the member's sequence holds */
     uint32_t n;
     uint64_t used;                /* stamp of the last use */
+    bool pinned;                  /* holds the chain of a text beside others */
     const struct cover_node *tip; /* the history whose tokens these are, where that is known */
 };
 
@@ -145,6 +147,13 @@ struct cover {
     double *p_last; /* [room + 1] probability the walk gave to each byte of the member's text */
     uint64_t resyncs;
 
+    struct cover *main;    /* of a text beside others: who evaluates for it; else NULL */
+    struct cover **beside; /* [n_beside] of a main one */
+    size_t n_beside;
+    struct cover **together; /* [n_together] those that are being read */
+    size_t n_together;
+    bool settled; /* of a text beside others: its walk asks for nothing more */
+
     struct cover_node **request; /* [n_request] rows that the walk wants */
     size_t n_request, room_request;
     int32_t *tokens; /* [room_tokens] scratch of the tokenizer */
@@ -162,6 +171,8 @@ struct cover_node *node_get(struct cover *c, struct cover_node *parent, int32_t 
                             struct packllm_error *err); /* found or made; NULL: no memory */
 void node_cut(struct cover *c, size_t keep_bytes); /* forgets nodes that reach behind that byte */
 bool node_ready(const struct cover_node *node);    /* its row, or what it says, is there */
+/* Whether the two, of one text or of two, are the same tokens that end at the same bytes. */
+bool node_same(const struct cover_node *a, const struct cover_node *b);
 void node_release(struct cover *c, struct cover_node *node);
 void node_forget(struct cover *c, struct cover_node *node); /* what its row said */
 void node_drop_all(struct cover *c);                        /* with them the text */
@@ -245,6 +256,14 @@ enum packllm_status canon_prefix(struct cover *c, struct cover_node *from, size_
 
 /* cover.c: room for a text of `size` bytes and what is kept per byte. */
 enum packllm_status cover_reserve(struct cover *c, size_t size, struct packllm_error *err);
+/* Sets the text and its chain; rows of the chain that are missing are wanted then. */
+enum packllm_status cover_set_text(struct cover *c, const char *text, size_t size,
+                                   struct packllm_error *err);
+/* Of the lanes the one that shares most with what the text needs stays, the others are emptied. */
+enum packllm_status cover_keep_lane(struct cover *c, struct packllm_error *err);
+/* Walks ask for ends of ends: each round for what the last one made visible. Real models need three or
+ * four; flat ones go on as long as the text does, and what is left then would not be causal. */
+enum { COVER_ROUNDS = 1000 };
 
 /* feed.c: tells the histories of the chain which places they stand for, requests those off the chain. */
 enum packllm_status feed_mark(struct cover *c, struct packllm_error *err);

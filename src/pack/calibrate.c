@@ -55,45 +55,37 @@ static float *copy_rows(struct packllm_calibration *c, const float *rows, size_t
     return copy;
 }
 
-/* The member reads the context with each option in turn; what the context shares is read once. */
+/* The member reads the context with each option. */
 static enum packllm_status read_member(struct packllm_calibration *c, struct item *it, size_t i,
-                                       char *text, struct packllm_error *err) {
-    struct packllm_session *s = c->session;
-    struct cover *cover = NULL;
-    enum packllm_status status = pack_cover(s, i, &cover, err);
+                                       struct packllm_error *err) {
+    struct score_reading *r = alloc_zero(it->n_options, sizeof *r);
+    if (r == NULL) {
+        return fail_memory(err, it->n_options * sizeof *r);
+    }
+    enum packllm_status status = pack_read_options(c->session, i, it->context, it->size,
+                                                   it->options, it->n_options, true, r, err);
     if (status >= 0) {
-        cover_forget(cover);
+        it->context_rows[i] = copy_rows(c, r[0].logq, it->size);
     }
-    for (size_t o = 0; o < it->n_options && status >= 0; o++) {
-        struct score_reading r = {0};
-        size_t size = it->size + it->options[o].size;
-        memcpy(text + it->size, it->options[o].text, it->options[o].size);
-        status = o == 0
-                     ? score_read(cover, s->pack->members[i], text, size, it->size, false, &r, err)
-                     : score_read_tail(cover, s->pack->members[i], text, size, it->size, &r, err);
-        if (status < 0) {
-            break;
-        }
-        if (o == 0) {
-            it->context_rows[i] = copy_rows(c, r.logq, it->size);
-        }
+    for (size_t o = 0; o < it->n_options; o++) {
         float **to = &it->rows[i * it->n_options + o];
-        *to = copy_rows(c, r.logq + (o == 0 ? it->size * ROW : 0), it->options[o].size);
-        score_reading_done(&r);
-        if (it->context_rows[i] == NULL || *to == NULL) {
-            status = fail_memory(err, size * ROW * sizeof(float));
+        if (status >= 0) {
+            *to = copy_rows(c, r[o].logq + (o == 0 ? it->size * ROW : 0), it->options[o].size);
         }
+        if (status >= 0 && (it->context_rows[i] == NULL || *to == NULL)) {
+            status = fail_memory(err, (it->size + it->options[o].size) * ROW * sizeof(float));
+        }
+        score_reading_done(&r[o]);
     }
-    return status == PACKLLM_E_CONTEXT
-               ? pack_context_error(s, text, it->size + it->options[0].size, err)
-               : status;
+    base_free(r);
+    return status;
 }
 
 static enum packllm_status item_read(struct packllm_calibration *c, struct item *it,
                                      const char *context, size_t size,
                                      const struct packllm_option *options, size_t n_options,
                                      struct packllm_error *err) {
-    size_t n = c->session->pack->n, longest = 0;
+    size_t n = c->session->pack->n;
     it->context = alloc_text(context, size);
     it->size = size;
     it->options = alloc_zero(n_options, sizeof *it->options);
@@ -107,21 +99,14 @@ static enum packllm_status item_read(struct packllm_calibration *c, struct item 
         it->options[o] =
             (struct packllm_option){alloc_text(options[o].text, options[o].size), options[o].size};
         it->n_options++;
-        longest = options[o].size > longest ? options[o].size : longest;
         if (it->options[o].text == NULL) {
             return fail_memory(err, options[o].size);
         }
     }
-    char *text = alloc_array(size + longest, 1);
-    if (text == NULL) {
-        return fail_memory(err, size + longest);
-    }
-    memcpy(text, context, size);
     enum packllm_status status = PACKLLM_OK;
     for (size_t i = 0; i < n && status >= 0; i++) {
-        status = read_member(c, it, i, text, err);
+        status = read_member(c, it, i, err);
     }
-    base_free(text);
     return status;
 }
 

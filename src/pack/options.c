@@ -1,9 +1,9 @@
 /* options.c - many ways of weighing and fusing side by side, from one reading of the members: the
  * options of a multiple-choice question behind their common context.
  *
- * A member reads context and first option, then puts one option after the other in its place, so the
- * context is evaluated once (its last tokens again: their rows look into the option). What is kept is
- * what every method needs: the rows of the context, once, and those of each option. A method is put
+ * A member reads the options side by side (cover_sync_beside), so the context is evaluated once and what
+ * the options need goes into common batches. What is kept is what every method needs: the rows of the
+ * context, once, and those of each option. A method is put
  * into the session for as long as it counts, so that weights, pools and running mixtures are the very
  * ones of packllm_session_score. */
 #include "pack/tally.h" /* first: it asks for the experimental tier */
@@ -137,28 +137,60 @@ static size_t join(const struct call *c, size_t o) {
     return c->size + c->options[o].size;
 }
 
-static enum packllm_status read_member(struct call *c, size_t i, struct packllm_error *err) {
-    struct packllm_session *s = c->s;
-    struct score_reading *whole = &s->readings[i], *tail = c->tails + i * c->n_options;
+enum packllm_status pack_read_options(struct packllm_session *s, size_t i, const char *context,
+                                      size_t size, const struct packllm_option *options,
+                                      size_t n_options, bool fresh, struct score_reading *out,
+                                      struct packllm_error *err) {
     struct cover *cover = NULL;
     enum packllm_status status = pack_cover(s, i, &cover, err);
-    if (status < 0) {
-        return status;
+    size_t longest = 0;
+    for (size_t o = 1; o < n_options; o++) {
+        longest = options[o].size > options[longest].size ? o : longest;
     }
-    if (c->params.fresh) {
+    size_t each = size + options[longest].size;
+    char *text = alloc_array(COVER_BESIDE_MOST, each);
+    if (status >= 0 && text == NULL) {
+        status = fail_memory(err, COVER_BESIDE_MOST * each);
+    }
+    if (status >= 0 && fresh) {
         cover_forget(cover);
     }
-    for (size_t o = 0; o < c->n_options && status >= 0; o++) {
-        size_t size = join(c, o);
-        struct score_reading *to = o == 0 ? whole : &tail[o];
-        status =
-            o == 0 ? score_read(cover, s->pack->members[i], c->text, size, c->size, false, to, err)
-                   : score_read_tail(cover, s->pack->members[i], c->text, size, c->size, to, err);
-        if (status >= 0) {
-            c->tokens[i] += to->forwards;
-            c->reading[i] += to->seconds;
-            c->forward[i] += to->seconds_model;
+    for (size_t first = 0; first < n_options && status >= 0; first += COVER_BESIDE_MOST) {
+        struct score_text texts[COVER_BESIDE_MOST];
+        size_t n = 0;
+        for (; n < COVER_BESIDE_MOST && first + n < n_options; n++) {
+            const struct packllm_option *option = &options[first + n];
+            memcpy(text + n * each, context, size);
+            memcpy(text + n * each + size, option->text, option->size);
+            texts[n] = (struct score_text){.text = text + n * each,
+                                           .size = size + option->size,
+                                           .base = first + n == 0 ? 0 : size,
+                                           .from = size};
         }
+        status = score_read_beside(cover, s->pack->members[i], texts, n, out + first, err);
+    }
+    if (status == PACKLLM_E_CONTEXT && text != NULL) {
+        memcpy(text, context, size);
+        memcpy(text + size, options[longest].text, options[longest].size);
+        status = pack_context_error(s, text, each, err);
+    }
+    base_free(text);
+    return status;
+}
+
+static enum packllm_status read_member(struct call *c, size_t i, struct packllm_error *err) {
+    struct packllm_session *s = c->s;
+    struct score_reading *tail = c->tails + i * c->n_options;
+    enum packllm_status status = pack_read_options(s, i, c->context, c->size, c->options,
+                                                   c->n_options, c->params.fresh, tail, err);
+    for (size_t o = 0; o < c->n_options && status >= 0; o++) {
+        c->tokens[i] += tail[o].forwards;
+        c->reading[i] += tail[o].seconds;
+        c->forward[i] += tail[o].seconds_model;
+    }
+    if (status >= 0) {
+        s->readings[i] = tail[0];
+        tail[0] = (struct score_reading){0};
     }
     /* The members to keep are the best at what all of them read first. */
     if (status >= 0) {
@@ -374,13 +406,6 @@ enum packllm_status packllm_session_options(struct packllm_session *s, const cha
     status = room(&c, n_methods, err);
     for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
         status = read_member(&c, i, err);
-    }
-    if (status == PACKLLM_E_CONTEXT) {
-        size_t longest = 0;
-        for (size_t o = 1; o < n_options; o++) {
-            longest = options[o].size > options[longest].size ? o : longest;
-        }
-        status = pack_context_error(s, c.text, join(&c, longest), err);
     }
     for (size_t k = 0; k < n_methods && status >= 0; k++) {
         status = run_method(&c, &methods[k], k, err);

@@ -200,6 +200,12 @@ enum packllm_status pack_read_bytes(struct packllm_session *s, const char *text,
                                     size_t weighed, size_t from, bool windows,
                                     struct score_weights *w, struct packllm_error *err);
 void pack_drop_readings(struct packllm_session *s);
+/* options.c. The options' rows under a member, out[n_options], behind the context; out[0] begins with those
+ * of the context. What was evaluated, and its time, stands in some of them. fresh: see the public params. */
+enum packllm_status pack_read_options(struct packllm_session *s, size_t i, const char *context,
+                                      size_t size, const struct packllm_option *options,
+                                      size_t n_options, bool fresh, struct score_reading *out,
+                                      struct packllm_error *err);
 void pack_drop_told(struct packllm_session *s);                /* told */
 void pack_give_back(struct packllm_session *s, size_t member); /* its context */
 /* The cover becomes s's. */

@@ -35,12 +35,10 @@ static void visit_byte(void *data, size_t offset, const double *q, double parked
     v->r->nll_model -= (double)row[(uint8_t)v->text[offset]];
 }
 
-static enum packllm_status read_window(struct cover *cover, struct visit *v, size_t size,
+/* What the cover says of the text that was set. */
+static enum packllm_status take_window(struct cover *cover, struct visit *v, size_t size,
                                        size_t from, struct packllm_error *err) {
-    enum packllm_status status = cover_sync(cover, v->text, size, err);
-    if (status >= 0) {
-        status = cover_walk_from(cover, v->skip, visit_byte, v, err);
-    }
+    enum packllm_status status = cover_walk_from(cover, v->skip, visit_byte, v, err);
     if (status < 0) {
         return status;
     }
@@ -59,6 +57,12 @@ static enum packllm_status read_window(struct cover *cover, struct visit *v, siz
     v->r->resyncs += cover_resyncs(cover);
     v->r->windows++;
     return PACKLLM_OK;
+}
+
+static enum packllm_status read_window(struct cover *cover, struct visit *v, size_t size,
+                                       size_t from, struct packllm_error *err) {
+    enum packllm_status status = cover_sync(cover, v->text, size, err);
+    return status >= 0 ? take_window(cover, v, size, from, err) : status;
 }
 
 /* Cuts the text into windows of at most a context, each half covered by the one before. */
@@ -106,6 +110,16 @@ out:
     return status;
 }
 
+static bool reading_room(struct score_reading *r) {
+    r->logq = alloc_array(r->bytes, PACKLLM_EVENTS * sizeof *r->logq);
+    r->parked = alloc_array(r->bytes, sizeof *r->parked);
+    if (r->logq == NULL || r->parked == NULL) {
+        score_reading_done(r);
+        return false;
+    }
+    return true;
+}
+
 /* Rows from byte `base` on; windows only with base 0. */
 static enum packllm_status read_from(struct cover *cover, const struct member *member,
                                      const char *text, size_t size, size_t from, size_t base,
@@ -115,10 +129,7 @@ static enum packllm_status read_from(struct cover *cover, const struct member *m
     struct score_reading r = {.bytes = size - base};
     double start = base_clock(), inside = cover_seconds(cover);
     uint64_t forwards = cover_forwards(cover);
-    r.logq = alloc_array(r.bytes, PACKLLM_EVENTS * sizeof *r.logq);
-    r.parked = alloc_array(r.bytes, sizeof *r.parked);
-    if (r.logq == NULL || r.parked == NULL) {
-        score_reading_done(&r);
+    if (!reading_room(&r)) {
         return fail_memory(err, r.bytes * PACKLLM_EVENTS * sizeof(float));
     }
     struct visit v = {
@@ -152,4 +163,35 @@ enum packllm_status score_read_tail(struct cover *cover, const struct member *me
                                     const char *text, size_t size, size_t from,
                                     struct score_reading *out, struct packllm_error *err) {
     return read_from(cover, member, text, size, from, from, false, out, err);
+}
+
+enum packllm_status score_read_beside(struct cover *cover, const struct member *member,
+                                      const struct score_text *texts, size_t n,
+                                      struct score_reading *out, struct packllm_error *err) {
+    struct cover_text of[COVER_BESIDE_MOST];
+    double start = base_clock(), inside = cover_seconds(cover);
+    uint64_t forwards = cover_forwards(cover);
+    for (size_t k = 0; k < n; k++) {
+        of[k] = (struct cover_text){texts[k].text, texts[k].size};
+        out[k] = (struct score_reading){.bytes = texts[k].size - texts[k].base};
+    }
+    enum packllm_status status = cover_sync_beside(cover, of, n, err);
+    for (size_t k = 0; k < n && status >= 0; k++) {
+        const struct score_text *t = &texts[k];
+        struct visit v = {.r = &out[k],
+                          .text = t->text,
+                          .skip = t->base,
+                          .base = t->base,
+                          .temperature = member->temperature};
+        status = reading_room(&out[k])
+                     ? take_window(cover_beside(cover, k), &v, t->size, t->from, err)
+                     : fail_memory(err, t->size * PACKLLM_EVENTS * sizeof(float));
+    }
+    for (size_t k = 0; k < n && status < 0; k++) {
+        score_reading_done(&out[k]);
+    }
+    out[0].forwards = cover_forwards(cover) - forwards;
+    out[0].seconds = base_clock() - start;
+    out[0].seconds_model = cover_seconds(cover) - inside;
+    return status;
 }

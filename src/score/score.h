@@ -69,6 +69,17 @@ enum packllm_status score_solve(const struct score_method *method, struct solve_
 enum packllm_status score_weigh_nothing(const struct score_method *method, size_t n, double *lambda,
                                         struct score_weights *out, struct packllm_error *err);
 
+/* The same of texts side by side (cover_sync_beside), at most COVER_BESIDE_MOST, without windows: rows
+ * from byte `base` on, out[k].bytes = size - base of them, out[k].nll_model of them; out[k].canonical from
+ * `from` on. What was evaluated, and its time, stands in the first. */
+struct score_text {
+    const char *text;
+    size_t size, base, from;
+};
+enum packllm_status score_read_beside(struct cover *cover, const struct member *member,
+                                      const struct score_text *texts, size_t n,
+                                      struct score_reading *out, struct packllm_error *err);
+
 /* The same without windows, and only the rows from byte `from` on are kept: out->bytes = size - from
  * of them, out->nll_model and out->canonical of them. For texts that part behind a beginning. */
 enum packllm_status score_read_tail(struct cover *cover, const struct member *member,
