@@ -19,7 +19,10 @@ enum {
     SHORT_SHARE = 48, /* but leave room for a portion of a long one, */
     PORTION = 4,      /* which beside them has at least so many tokens, */
     NEARLY = 12,      /* or so many where no more than a batch is left; */
-    PATIENCE = 4      /* and nobody waits for more batches of other members */
+    PATIENCE = 4,     /* and nobody waits for more batches of other members, */
+    PAUSE = 16,       /* but a long one for so many */
+    STEP = 6,         /* of those who read: requests of more tokens, */
+    SHORTER = 4       /* of which it has so many times as much left */
 };
 
 /* Seconds. A long batch keeps others waiting, who may come at any time, and cannot be cancelled. */
@@ -53,7 +56,8 @@ struct request {
     const struct member_item *items; /* [n], of which `done` are evaluated */
     size_t n, done;
     size_t portion;  /* taken into the batch that is being evaluated */
-    unsigned passed; /* batches since it was served */
+    unsigned passed; /* batches since it was served, */
+    unsigned most;   /* which shall be no more */
     uint32_t saved[MEMBER_SEQ_MAX];
     member_row_fn on_row;
     void *ctx;
@@ -159,10 +163,13 @@ static struct shared *shared_of(const struct view *view) {
     return (struct shared *)view->base.member;
 }
 
+static size_t left(const struct request *r) {
+    return r->n - r->done;
+}
+
 /* Takes the next portion of r into the batch, at most `most` tokens; returns the batch's new size. */
 static size_t take(struct member_gate *gate, struct request *r, size_t n, size_t most) {
-    size_t left = r->n - r->done;
-    r->portion = left < most ? left : most;
+    r->portion = left(r) < most ? left(r) : most;
     for (size_t i = 0; i < r->portion; i++, n++) {
         gate->items[n] = r->items[r->done + i];
         gate->items[n].seq += (int32_t)r->view->first;
@@ -173,24 +180,39 @@ static size_t take(struct member_gate *gate, struct request *r, size_t n, size_t
 }
 
 static bool is_short(const struct request *r) {
-    return r->n - r->done <= SHORT;
+    return left(r) <= SHORT;
+}
+
+/* Somebody who has far less to read goes first. Steps of those who write do not count: they may take
+ * long in all, and a portion of a prompt costs them little. */
+static bool pauses(const struct member_gate *gate, const struct request *r) {
+    for (const struct request *o = gate->waiting; o != NULL && r->passed < PAUSE; o = o->next) {
+        if (left(o) > STEP && left(o) < left(r) / SHORTER) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Whose batch is next: the member that most wait for with a few tokens, so that who is behind the
  * others meets them at the next batch of its member; then the one asked for first. Nobody is passed
- * over too often. */
+ * over too often. Not all can pause: who has least left does not. */
 static const struct shared *next_member(const struct member_gate *gate) {
-    const struct request *found = gate->waiting;
+    const struct request *found = NULL;
     size_t most = 0;
-    for (const struct request *r = gate->waiting; r != NULL; r = r->next) {
-        if (r->passed >= PATIENCE) {
+    for (struct request *r = gate->waiting; r != NULL; r = r->next) {
+        if (pauses(gate, r)) {
+            r->most = PAUSE;
+            continue;
+        }
+        if (r->passed >= r->most) {
             return shared_of(r->view);
         }
         size_t n = 0;
         for (const struct request *o = gate->waiting; o != NULL && is_short(r); o = o->next) {
             n += is_short(o) && shared_of(o->view) == shared_of(r->view);
         }
-        if (n > most) {
+        if (found == NULL || n > most) {
             most = n;
             found = r;
         }
@@ -204,8 +226,9 @@ static size_t room_of(const struct shared *m) {
     return n >= BATCH ? BATCH : n <= BATCH_LEAST ? BATCH_LEAST : (size_t)n;
 }
 
-/* The next batch: short requests, and behind them a portion of the long one that has least left. It is
- * as large as what the short ones wait for anyway, unless nobody else waits. */
+/* The next batch: short requests, and behind them a portion of the long one that has least left, or
+ * has waited too long. It is as large as what the short ones wait for anyway, unless nobody else waits,
+ * or it comes out of a pause. */
 static size_t gather(struct member_gate *gate) {
     const struct shared *m = next_member(gate);
     struct request *rest = NULL;
@@ -215,16 +238,17 @@ static size_t gather(struct member_gate *gate) {
         r->portion = 0;
         if (shared_of(r->view) != m) {
             others = others || is_short(r);
-        } else if (is_short(r) && n + r->n - r->done <= SHORT_SHARE) {
+        } else if (is_short(r) && n + left(r) <= SHORT_SHARE) {
             n = take(gate, r, n, SHORT);
-        } else if (rest == NULL || r->n - r->done < rest->n - rest->done) {
+        } else if (rest == NULL ||
+                   (rest->passed < PAUSE && (r->passed >= PAUSE || left(r) < left(rest)))) {
             rest = r;
         }
     }
-    if (rest != NULL) {
+    if (rest != NULL && !pauses(gate, rest)) {
         /* What is nearly read is read sooner: its first byte waits for it. */
-        size_t least = rest->n - rest->done <= BATCH ? NEARLY : PORTION;
-        size_t most = n == 0 && !others ? room : n > least ? n : least;
+        size_t least = left(rest) <= BATCH ? NEARLY : PORTION;
+        size_t most = (n == 0 && !others) || rest->passed >= PAUSE ? room : n > least ? n : least;
         most = most < room ? most : room;
         n = take(gate, rest, n, most < BATCH - n ? most : BATCH - n);
     }
@@ -308,6 +332,7 @@ static void sort_out(struct member_gate *gate) {
         r->next = NULL;
         r->done += r->status >= 0 ? r->portion : 0;
         r->passed = r->portion > 0 ? 0 : r->passed + 1;
+        r->most = r->portion > 0 ? PATIENCE : r->most;
         if (r->status < 0 || r->done == r->n) {
             finish(gate, r);
         } else if (r->portion > 0) {
@@ -364,12 +389,12 @@ static double until_batch(struct member_gate *gate) {
     if (gate->expected <= 0) {
         return 0.0;
     }
-    double left = (gate->quiet > since ? gate->quiet : since) + LINGER - at;
-    if (left <= 0.0) { /* whoever that is does something else */
+    double rest = (gate->quiet > since ? gate->quiet : since) + LINGER - at;
+    if (rest <= 0.0) { /* whoever that is does something else */
         gate->expected = 0;
         gate->epoch++;
     }
-    return left;
+    return rest;
 }
 
 static void wait_for(struct member_gate *gate, double seconds) {
@@ -384,8 +409,13 @@ static enum packllm_status view_eval(struct member_context *base, const struct m
                                      struct packllm_error *err) {
     struct view *view = (struct view *)base;
     struct member_gate *gate = shared_of(view)->gate;
-    struct request r = {
-        .view = view, .items = items, .n = n, .on_row = row_fn, .ctx = ctx, .err = err};
+    struct request r = {.view = view,
+                        .most = PATIENCE,
+                        .items = items,
+                        .n = n,
+                        .on_row = row_fn,
+                        .ctx = ctx,
+                        .err = err};
     memcpy(r.saved, base->length, base->member->n_seq * sizeof *r.saved);
     (void)pthread_mutex_lock(&gate->lock);
     struct request **end = &gate->waiting;
@@ -396,13 +426,13 @@ static enum packllm_status view_eval(struct member_context *base, const struct m
     r.since = base_clock();
     one_less(gate);
     while (!r.finished) {
-        double left = gate->computing ? 0.0 : until_batch(gate);
+        double seconds = gate->computing ? 0.0 : until_batch(gate);
         if (gate->computing) {
             (void)pthread_cond_wait(&gate->changed, &gate->lock);
-        } else if (left <= 0.0) {
+        } else if (seconds <= 0.0) {
             lead(gate);
         } else {
-            wait_for(gate, left);
+            wait_for(gate, seconds);
         }
     }
     (void)pthread_mutex_unlock(&gate->lock);

@@ -6,7 +6,8 @@
  * than the last batch took: others may be busy without a model. The threads are known by enter and
  * leave, which the pack calls around its public functions. Batches are formed per member. A long request
  * (a prompt) travels in portions, the short ones first, so nobody waits for a whole prompt, and a batch
- * takes a fraction of a second.
+ * takes a fraction of a second. While a much shorter prompt is read it pauses, for a bounded number of
+ * batches.
  *
  * Rows depend on the batch they travelled in by rounding, as libllama's sums do.
  */
