@@ -7,7 +7,9 @@
 #include "base/status.h"
 #include "cover/private.h"
 
-enum { TAIL = 64 }; /* bytes */
+/* Bytes that are walked: to read their other ends, and to tell whether that is needed, by the rows that
+ * there are. */
+enum { TAIL = 64, TAIL_TOLD = 32 };
 
 static_assert((int)COVER_BEGUN_MOST == (int)FRONT_OPEN, "one for each open cover");
 
@@ -61,11 +63,11 @@ double cover_ended(const struct cover *c) {
     return all > 0.0 ? ended / all : 1.0;
 }
 
-/* Where a walk over the last TAIL bytes begins: what begins further back hardly reaches the end. NULL:
+/* Where a walk over the last bytes begins: what begins further back hardly reaches the end. NULL:
  * what follows from its row is not known. */
-static struct cover_node *tail_start(const struct cover *c) {
+static struct cover_node *tail_start(const struct cover *c, size_t tail) {
     size_t first = c->n_chain;
-    while (first > 0 && c->chain[first - 1]->at + TAIL > c->size) {
+    while (first > 0 && c->chain[first - 1]->at + tail > c->size) {
         first--;
     }
     first = first > 0 ? first - 1 : 0;
@@ -73,12 +75,15 @@ static struct cover_node *tail_start(const struct cover *c) {
     return known ? c->chain[first] : NULL;
 }
 
-/* The walk from there, on the rows that there are; others are asked for. */
-static enum packllm_status walk_tail(struct cover *c, struct cover_node *start,
-                                     struct packllm_error *err) {
+/* The walk from there, on the rows that there are; others are asked for. Bytes count from `counted` on. */
+static enum packllm_status walk_tail(struct cover *c, const struct cover_node *counted,
+                                     struct cover_node *start, struct packllm_error *err) {
     uint64_t resyncs = c->resyncs;
     enum packllm_status status = PACKLLM_OK;
     front_count_anew(c);
+    for (size_t x = counted->at; x < start->at; x++) {
+        front_count(c, (uint8_t)c->text[x]);
+    }
     c->n_request = 0;
     front_start(c, &c->front, start);
     front_ready(c);
@@ -93,13 +98,13 @@ static enum packllm_status walk_tail(struct cover *c, struct cover_node *start,
 
 enum packllm_status cover_ended_told(struct cover *c, double *out_share,
                                      struct packllm_error *err) {
-    struct cover_node *start = tail_start(c);
+    struct cover_node *counted = tail_start(c, TAIL), *start = tail_start(c, TAIL_TOLD);
     double ended = 0.0, all = 0.0;
     *out_share = 1.0;
-    if (start == NULL) {
+    if (counted == NULL || start == NULL) {
         return PACKLLM_OK;
     }
-    enum packllm_status status = walk_tail(c, start, err);
+    enum packllm_status status = walk_tail(c, counted, start, err);
     for (size_t i = 0; i < c->n_request; i++) {
         c->request[i]->wanted = false; /* nobody evaluates them */
     }
@@ -117,15 +122,15 @@ enum packllm_status cover_ended_told(struct cover *c, double *out_share,
 }
 
 enum packllm_status cover_read_tail(struct cover *c, bool *out_read, struct packllm_error *err) {
-    struct cover_node *start = tail_start(c);
+    struct cover_node *start = tail_start(c, TAIL);
     *out_read = start != NULL;
     if (start == NULL) {
         return PACKLLM_OK;
     }
-    enum packllm_status status = walk_tail(c, start, err);
+    enum packllm_status status = walk_tail(c, start, start, err);
     for (size_t round = 0; round < TAIL && status >= 0 && c->n_request > 0; round++) {
         status = lane_evaluate(c, c->request, c->n_request, err);
-        status = status >= 0 ? walk_tail(c, start, err) : status;
+        status = status >= 0 ? walk_tail(c, start, start, err) : status;
     }
     return status;
 }

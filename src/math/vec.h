@@ -119,15 +119,22 @@ static inline float vec_sum_floats(const vec_floats *x) {
     return (sum[0] + sum[2]) + (sum[1] + sum[3]);
 }
 
-/* Whether a lane is greater than `than`. */
-static inline bool vec_any_above(const vec_floats *x, float than) {
-    vec_float_bits above = (vec_float_bits)(*x > than);
-    uint64_t words[sizeof above / sizeof(uint64_t)], any = 0;
-    memcpy(words, &above, sizeof above);
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        any |= words[i];
+/* How many of x[n] are >= least. */
+static inline size_t vec_count_from(const float *x, size_t n, float least) {
+    vec_float_bits counts = {0};
+    vec_floats v;
+    size_t i = 0, count = 0;
+    for (; i + VEC_FLOATS <= n; i += VEC_FLOATS) {
+        memcpy(&v, x + i, sizeof v);
+        counts -= (vec_float_bits)(v >= least);
     }
-    return any != 0;
+    for (; i < n; i++) {
+        count += x[i] >= least;
+    }
+    for (size_t lane = 0; lane < VEC_FLOATS; lane++) {
+        count += counts[lane];
+    }
+    return count;
 }
 
 /* *x <- log(*x) for normal x > 0; -inf below the least normal number, 0 and negative ones included.

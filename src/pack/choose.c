@@ -527,7 +527,8 @@ static enum packllm_status find_candidates(struct packllm_session *s, struct can
         bool forced = tree->ids[rank] == s->forced;
         out->inside += mass;
         if ((mass > 0.0 || forced) && choice_fits(s, tree->table, tree->ids[rank], 0)) {
-            c->found[out->kept++] = (struct candidate){.rank = rank, .mass = mass};
+            c->found[out->kept].rank = rank; /* all else is 0 */
+            c->found[out->kept++].mass = mass;
         }
     }
     return PACKLLM_OK;

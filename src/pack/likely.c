@@ -1,89 +1,91 @@
 /* likely.c - see likely.h. Rows are as wide as a vocabulary and a choice needs a few of it: whole blocks
- * that hold nothing large enough are passed over by their sums, the rest by vectors. */
+ * that hold nothing large enough are passed over by their sums, the rest is counted by vectors. */
 #include "pack/likely.h"
 
 #include <math.h>
 
 #include "math/vec.h"
 
-/* The first of ranks low..high-1 with a mass above `than`, or high. */
-static uint32_t first_of(const float *mass, uint32_t low, uint32_t high, float than) {
-    for (; low + VEC_FLOATS <= high; low += VEC_FLOATS) {
-        vec_floats x;
-        memcpy(&x, mass + low, sizeof x);
-        if (vec_any_above(&x, than)) {
-            break;
-        }
-    }
-    while (low < high && mass[low] <= than) {
-        low++;
-    }
-    return low;
+#define INFINITE 0x7f800000U /* the bits of an infinite float */
+
+static float float_of(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
 }
 
-/* The next from `rank` on with a mass above `than`, or n. */
-static uint32_t next_of(const struct cover_tokens *row, uint32_t rank, uint32_t n, float than) {
-    while (rank < n) {
-        uint32_t block = rank / COVER_BLOCK, end = (block + 1) * COVER_BLOCK;
-        end = end < n ? end : n;
-        /* 1e-6 for the rounding of the sum */
-        if (row->block[block] * (1.0 + 1e-6) <= (double)than) {
-            rank = end;
-            continue;
-        }
-        rank = first_of(row->mass, rank, end, than);
-        if (rank < end) {
-            return rank;
-        }
-    }
-    return n;
+/* Where the block of a rank ends, at most at `high`. */
+static uint32_t block_end(uint32_t rank, uint32_t high) {
+    uint32_t end = (rank / COVER_BLOCK + 1) * COVER_BLOCK;
+    return end < high ? end : high;
 }
 
-/* heap[n] with the smallest on top, but for the one at i. */
-static void sift(uint64_t *heap, size_t n, size_t i) {
-    uint64_t moved = heap[i];
-    for (size_t child = 2 * i + 1; child < n; child = 2 * i + 1) {
-        child += child + 1 < n && heap[child + 1] < heap[child] ? 1 : 0;
-        if (heap[child] >= moved) {
-            break;
-        }
-        heap[i] = heap[child];
-        i = child;
-    }
-    heap[i] = moved;
+/* Whether its sum allows a mass of at least that in a rank's block; 1e-6 for the rounding of the sum. */
+static bool block_may(const struct cover_tokens *row, uint32_t rank, float least) {
+    return row->block[rank / COVER_BLOCK] * (1.0 + 1e-6) >= (double)least;
 }
 
-size_t likely_top(const struct cover_tokens *row, uint32_t low, uint32_t high, size_t most,
-                  uint64_t *keys) {
-    size_t count = most < high - low ? most : high - low;
-    for (uint32_t i = 0; i < count; i++) {
-        keys[i] = likely_key(row->mass[low + i], low + i);
-    }
-    for (size_t i = count / 2; i-- > 0;) {
-        sift(keys, count, i);
-    }
-    for (uint32_t rank = low + (uint32_t)count; count > 0 && rank < high; rank++) {
-        rank = next_of(row, rank, high, (float)likely_mass(keys[0]));
-        if (rank < high) { /* of equal masses the one that is there stays: its rank is lower */
-            keys[0] = likely_key(row->mass[rank], rank);
-            sift(keys, count, 0);
+/* How many of ranks low..high-1 have a mass of at least `least`; where that is more than `enough`, more
+ * than enough. */
+static size_t count_from(const struct cover_tokens *row, uint32_t low, uint32_t high, float least,
+                         size_t enough) {
+    size_t count = 0;
+    for (uint32_t rank = low, end; rank < high && count <= enough; rank = end) {
+        end = block_end(rank, high);
+        if (block_may(row, rank, least)) {
+            count += vec_count_from(row->mass + rank, end - rank, least);
         }
     }
     return count;
+}
+
+/* Those of at least `above`, and of at least `least` the first `equal`: their number. */
+static size_t take(const struct cover_tokens *row, uint32_t low, uint32_t high, float least,
+                   float above, size_t equal, uint64_t *keys) {
+    size_t taken = 0;
+    for (uint32_t rank = low, end; rank < high; rank = end) {
+        uint32_t found[COVER_BLOCK];
+        size_t n = 0;
+        end = block_end(rank, high);
+        for (uint32_t i = rank; i < end && block_may(row, rank, least); i++) {
+            found[n] = i; /* written without asking: a jump that cannot be foretold costs more */
+            n += row->mass[i] >= least;
+        }
+        for (size_t i = 0; i < n; i++) {
+            float mass = row->mass[found[i]];
+            if (mass >= above || equal > 0) {
+                equal -= mass < above;
+                keys[taken++] = likely_key(mass, found[i]);
+            }
+        }
+    }
+    return taken;
+}
+
+/* The least mass that is taken is found bit by bit: floats >= 0 are in the order of their bits. */
+size_t likely_top(const struct cover_tokens *row, uint32_t low, uint32_t high, size_t most,
+                  uint64_t *keys) {
+    uint32_t least = 0, above = INFINITE; /* of mass >= least are `most` and more, >= above fewer */
+    size_t n = high - low, n_above = 0;
+    while (n > most && above - least > 1) {
+        uint32_t middle = least + (above - least) / 2;
+        size_t count = count_from(row, low, high, float_of(middle), most);
+        if (count >= most) {
+            least = middle;
+            n = count;
+        } else {
+            above = middle;
+            n_above = count;
+        }
+    }
+    /* Of equal masses those of the lowest ranks. */
+    return take(row, low, high, float_of(least), float_of(above), most - n_above, keys);
 }
 
 size_t likely_above(const struct cover_tokens *row, uint32_t n, double least, size_t most,
                     uint64_t *keys) {
-    size_t count = 0;
-    float nearly = nextafterf((float)least, 0.0F); /* below it even where the cast rounds up */
-    for (uint32_t rank = 0; rank < n; rank++) {
-        rank = next_of(row, rank, n, nearly);
-        if (rank < n && (double)row->mass[rank] >= least) {
-            if (count == most) {
-                return most + 1;
-            }
-            keys[count++] = likely_key(row->mass[rank], rank);
-        }
-    }
-    return count;
+    float from = (float)least;
+    from = (double)from < least ? nextafterf(from, HUGE_VALF) : from;
+    return count_from(row, 0, n, from, most) > most ? most + 1
+                                                    : take(row, 0, n, from, from, 0, keys);
 }
