@@ -28,6 +28,23 @@ enum packllm_status score_read(struct cover *cover, const struct member *member,
                                size_t size, size_t from, bool windows, struct score_reading *out,
                                struct packllm_error *err);
 
+/* score_read without windows, and only the rows from byte `from` on are kept: out->bytes = size - from
+ * of them, out->nll_model and out->canonical of them. For texts that part behind a beginning. */
+enum packllm_status score_read_tail(struct cover *cover, const struct member *member,
+                                    const char *text, size_t size, size_t from,
+                                    struct score_reading *out, struct packllm_error *err);
+
+/* score_read of texts side by side (cover_sync_beside), at most COVER_BESIDE_MOST, without windows: rows
+ * from byte `base` on, out[k].bytes = size - base of them, out[k].nll_model of them; out[k].canonical from
+ * `from` on. What was evaluated, and its time, stands in the first. */
+struct score_text {
+    const char *text;
+    size_t size, base, from;
+};
+enum packllm_status score_read_beside(struct cover *cover, const struct member *member,
+                                      const struct score_text *texts, size_t n,
+                                      struct score_reading *out, struct packllm_error *err);
+
 /* How lambda is to be found. */
 struct score_method {
     enum packllm_weigher weigher;
@@ -68,22 +85,5 @@ enum packllm_status score_solve(const struct score_method *method, struct solve_
 /* Where there is no prompt: the prior, or what was given. */
 enum packllm_status score_weigh_nothing(const struct score_method *method, size_t n, double *lambda,
                                         struct score_weights *out, struct packllm_error *err);
-
-/* The same of texts side by side (cover_sync_beside), at most COVER_BESIDE_MOST, without windows: rows
- * from byte `base` on, out[k].bytes = size - base of them, out[k].nll_model of them; out[k].canonical from
- * `from` on. What was evaluated, and its time, stands in the first. */
-struct score_text {
-    const char *text;
-    size_t size, base, from;
-};
-enum packllm_status score_read_beside(struct cover *cover, const struct member *member,
-                                      const struct score_text *texts, size_t n,
-                                      struct score_reading *out, struct packllm_error *err);
-
-/* The same without windows, and only the rows from byte `from` on are kept: out->bytes = size - from
- * of them, out->nll_model and out->canonical of them. For texts that part behind a beginning. */
-enum packllm_status score_read_tail(struct cover *cover, const struct member *member,
-                                    const char *text, size_t size, size_t from,
-                                    struct score_reading *out, struct packllm_error *err);
 
 #endif
