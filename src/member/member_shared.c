@@ -20,9 +20,10 @@ enum {
     PORTION = 4,      /* which beside them has at least so many tokens, */
     NEARLY = 12,      /* or so many where no more than a batch is left; */
     PATIENCE = 4,     /* and nobody waits for more batches of other members, */
-    PAUSE = 16,       /* but a long one for so many */
+    PAUSE = 16,       /* but a long one for so many, */
+    PAUSE_SHORT = 8,  /* its short requests for so many */
     STEP = 6,         /* of those who read: requests of more tokens, */
-    SHORTER = 4       /* of which it has so many times as much left */
+    SHORTER = 4       /* so many times as far behind it */
 };
 
 /* Seconds. A long batch keeps others waiting, who may come at any time, and cannot be cancelled. */
@@ -183,11 +184,23 @@ static bool is_short(const struct request *r) {
     return left(r) <= SHORT;
 }
 
-/* Somebody who has far less to read goes first. Steps of those who write do not count: they may take
- * long in all, and a portion of a prompt costs them little. */
+/* Tokens that its timeline has, or will have. */
+static size_t reach(const struct request *r) {
+    return left(r) + r->view->base.length[r->items[r->done].seq];
+}
+
+/* Batches that a request may be paused for. */
+static unsigned longest_pause(const struct request *r) {
+    return is_short(r) ? PAUSE_SHORT : PAUSE;
+}
+
+/* Somebody whose text is far shorter goes first, also before the ends of tokens of a long one, which are
+ * short requests, many of them, and slow. Steps of those who write do not count: they may take long in
+ * all, and a portion of a prompt costs them little; nor do they pause. */
 static bool pauses(const struct member_gate *gate, const struct request *r) {
-    for (const struct request *o = gate->waiting; o != NULL && r->passed < PAUSE; o = o->next) {
-        if (left(o) > STEP && left(o) < left(r) / SHORTER) {
+    bool may = r->n > STEP && r->passed < longest_pause(r);
+    for (const struct request *o = gate->waiting; o != NULL && may; o = o->next) {
+        if (o->n > STEP && reach(o) < reach(r) / SHORTER) {
             return true;
         }
     }
@@ -196,13 +209,13 @@ static bool pauses(const struct member_gate *gate, const struct request *r) {
 
 /* Whose batch is next: the member that most wait for with a few tokens, so that who is behind the
  * others meets them at the next batch of its member; then the one asked for first. Nobody is passed
- * over too often. Not all can pause: who has least left does not. */
+ * over too often. Not all can pause: who has the shortest text does not. */
 static const struct shared *next_member(const struct member_gate *gate) {
     const struct request *found = NULL;
     size_t most = 0;
     for (struct request *r = gate->waiting; r != NULL; r = r->next) {
         if (pauses(gate, r)) {
-            r->most = PAUSE;
+            r->most = longest_pause(r);
             continue;
         }
         if (r->passed >= r->most) {
@@ -238,6 +251,8 @@ static size_t gather(struct member_gate *gate) {
         r->portion = 0;
         if (shared_of(r->view) != m) {
             others = others || is_short(r);
+        } else if (pauses(gate, r)) {
+            continue;
         } else if (is_short(r) && n + left(r) <= SHORT_SHARE) {
             n = take(gate, r, n, SHORT);
         } else if (rest == NULL ||
@@ -245,7 +260,7 @@ static size_t gather(struct member_gate *gate) {
             rest = r;
         }
     }
-    if (rest != NULL && !pauses(gate, rest)) {
+    if (rest != NULL) {
         /* What is nearly read is read sooner: its first byte waits for it. */
         size_t least = left(rest) <= BATCH ? NEARLY : PORTION;
         size_t most = (n == 0 && !others) || rest->passed >= PAUSE ? room : n > least ? n : least;

@@ -14,7 +14,7 @@
 
 #include "member/member_shared.h"
 
-enum { MEMBERS = 2, VIEWS = 3, LONG = 2000, MOST = 4096, PAUSE = 16 };
+enum { MEMBERS = 2, VIEWS = 3, LONG = 2000, MOST = 4096, PAUSE = 16, PAUSE_SHORT = 8 };
 
 /* All batches of both members in their order: how many tokens of each timeline. */
 struct seen {
@@ -129,6 +129,7 @@ struct part {
     struct world *w;
     size_t view, times;
     const size_t *sizes; /* of its requests, 0 behind the last of a member; the members in turn */
+    bool anew;           /* each time is a new text */
 };
 
 static void *drive(void *data) {
@@ -136,8 +137,12 @@ static void *drive(void *data) {
     for (size_t k = 0; k < p->times; k++) {
         const size_t *size = p->sizes;
         for (size_t m = 0; m < MEMBERS; m++, size++) {
+            struct member_context *view = p->w->view[p->view][m];
+            if (p->anew) {
+                assert_int_equal(member_truncate(view, 0, 0, NULL), PACKLLM_OK);
+            }
             for (; *size > 0; size++) {
-                read_tokens(p->w->view[p->view][m], *size);
+                read_tokens(view, *size);
             }
         }
     }
@@ -198,8 +203,8 @@ static void test_a_short_prompt_goes_first(void **state) {
 static void test_a_long_prompt_advances(void **state) {
     static struct world w;
     struct part parts[] = {{.view = 0, .times = 1, .sizes = long_prompt},
-                           {.view = 1, .times = 150, .sizes = short_prompt},
-                           {.view = 2, .times = 300, .sizes = other_prompt}};
+                           {.view = 1, .times = 150, .sizes = short_prompt, .anew = true},
+                           {.view = 2, .times = 300, .sizes = other_prompt, .anew = true}};
     size_t sum = 0, passed = 0, most = 0, portions = 0;
     (void)state;
     world_open(&w);
@@ -213,6 +218,32 @@ static void test_a_long_prompt_advances(void **state) {
     }
     assert_int_equal(most, PAUSE); /* one more would be too many, one less no pause */
     assert_in_range(portions, 1, LONG / 12);
+    world_close(&w);
+}
+
+/* The ends of a long prompt's tokens, a few at a time. */
+static void test_its_ends_wait_too(void **state) {
+    static const size_t ends[] = {12, 0, 0};
+    static struct world w;
+    struct part parts[] = {{.view = 0, .times = 20, .sizes = ends},
+                           {.view = 1, .times = 1, .sizes = short_prompt}};
+    size_t sum = 0, beside = 0;
+    (void)state;
+    world_open(&w);
+    member_gate_enter(w.gate);
+    read_tokens(w.view[0][0], LONG);
+    member_gate_leave(w.gate);
+    w.seen = (struct seen){0};
+    together(&w, parts, 2);
+    size_t last = last_of(&w.seen, 1, &sum);
+    assert_int_equal(sum, 40 + 33 + 7 + 42 + 11 + 1);
+    for (size_t i = 0; i <= last; i++) {
+        beside += w.seen.of[i][0];
+    }
+    assert_in_range(beside, 1,
+                    12 * (last / PAUSE_SHORT + 1)); /* beside a step, and out of pauses */
+    (void)last_of(&w.seen, 0, &sum);
+    assert_int_equal(sum, 20 * 12);
     world_close(&w);
 }
 
@@ -237,6 +268,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_short_prompt_goes_first),
         cmocka_unit_test(test_a_long_prompt_advances),
+        cmocka_unit_test(test_its_ends_wait_too),
         cmocka_unit_test(test_beside_steps_it_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
