@@ -356,7 +356,8 @@ def arguments():
     p.add_argument("--lengths", type=whole, default=LENGTHS, help="bytes of prompt")
     p.add_argument("--filler", type=int, default=600, help="bytes of irrelevant text before a question")
     p.add_argument("--shots", type=whole, default=[0, 2, 5])
-    p.add_argument("--growth", type=whole, default=[1, 2, 4, 8, 9, 12], help="members of the growing packs")
+    p.add_argument("--growth", type=whole, default=[1, 2, 4, 8, 9],
+                   help="members of the growing packs; from 10 on tiny models, whose contexts hold 200 bytes and little more")
     p.add_argument("--growth-windows", type=int, default=5)
     p.add_argument("--growth-context", type=int, default=400)
     p.add_argument("--growth-scored", type=int, default=800)
