@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Measures what a long prompt that is being read costs others: seconds until the first text of a short request, beside
-it and on an idle server, in turns. Also what the short ones cost the long one. The default pack, one thread.
+it and on an idle server, in turns. The default pack, one thread.
 
-    PACKLLM=build/packllm tests/bench/bench_first_byte.py [ROUNDS [CLIENTS]]
+    PACKLLM=build/packllm tests/bench/bench_first_byte.py [ROUNDS [AFTER]]
 
-CLIENTS send short requests beside each long one, each its next one when the last is answered (after PAUSE at most)."""
+The short requests of round k begin k * AFTER seconds (1) after the long one: 40 is where the ends of its tokens are read."""
 import http.client
 import json
 import os
@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "tests" / "server"))
 from server_support import Running  # noqa: E402
 
 CACHE = os.environ.get("PACKLLM_CACHE", os.path.expanduser("~/.cache/packllm"))
-LONG, SHORT, SHORTS, PAUSE, AFTER = 14000, 120, 4, 0.3, 1  # bytes, bytes, requests, seconds, seconds
+LONG, SHORT, SHORTS, PAUSE = 14000, 120, 4, 0.3  # bytes, bytes, requests, seconds
 LONG_TEXT = (ROOT / "docs" / "design.md").read_text()
 SHORT_TEXT = (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
 
@@ -57,6 +57,7 @@ class Bench:
 
 def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    after = float(sys.argv[2]) if len(sys.argv) > 2 else 1
     server = Running("--cache", CACHE, "--parallel", "4", models=())
     bench = Bench(server)
     try:
@@ -64,7 +65,7 @@ def main():
         for k in range(rounds):
             idle = bench.shorts()
             reading = bench.ask(prompt=LONG_TEXT[k * 61:k * 61 + LONG], max_tokens=1)
-            time.sleep(AFTER * (k + 1))
+            time.sleep(after * (k + 1))
             beside = bench.shorts()
             reading.close()
             bench.shorts()  # what the long one left in its slot is attended to until another takes it
