@@ -12,8 +12,8 @@ set(PACKLLM_LLAMA_PREFIX "")
 if(PACKLLM_LLAMA STREQUAL "off")
   return()
 elseif(PACKLLM_LLAMA STREQUAL "source")
-  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/build-llama.sh
-               ${CMAKE_SOURCE_DIR}/tools/llama/gemm.c ${CMAKE_SOURCE_DIR}/tools/llama/gemm.cmake)
+  file(GLOB _ours ${CMAKE_SOURCE_DIR}/tools/llama/*)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/build-llama.sh ${_ours})
   # The script prints the folder of the finished installation; with a filled cache it is a look-up.
   message(STATUS "libllama: asking tools/build-llama.sh (a first build takes minutes)")
   execute_process(

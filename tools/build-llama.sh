@@ -27,7 +27,7 @@ cc=${CC:-cc} cxx=${CXX:-c++}
 command -v "$cc" >/dev/null || die "no C compiler '$cc' (Debian: apt-get install gcc g++)"
 command -v "$cxx" >/dev/null || die "no C++ compiler '$cxx' (Debian: apt-get install gcc g++)"
 
-ours=$(cd "$(dirname "$0")" && pwd)/llama # what is put into the library: see gemm.c there
+ours=$(cd "$(dirname "$0")" && pwd)/llama # what is put into the library: see ours.cmake there
 
 # Flags. OpenMP is off because one thread pool is shared by all members; RPC lets a member live on other hosts.
 flags="-DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DCMAKE_POSITION_INDEPENDENT_CODE=ON
@@ -44,14 +44,17 @@ for flag in -mno-amx-tile -mno-amx-int8 -mno-amx-bf16; do
     fi
 done
 
+# Where the linker happens to put a function moved a small model's speed by 5 %: each begins a line of the cache.
+align=" -falign-functions=64"
+
 # What -march=native means here is what the compiler predefines under it: a list of the processor's features.
 features() {
     # shellcheck disable=SC2086 # flags are words
     $cc -march=native $no_amx -dM -E -x c /dev/null 2>/dev/null || $cc -dM -E -x c /dev/null
 }
 key=$VERSION-$({
-    cat "$ours/gemm.c" "$ours/gemm.cmake"
-    echo "$flags$no_amx ${CFLAGS:-} ${CXXFLAGS:-}"
+    cat "$ours"/*
+    echo "$flags$no_amx$align ${CFLAGS:-} ${CXXFLAGS:-}"
     $cc --version | head -n 1
     $cxx --version | head -n 1
     uname -m
@@ -128,8 +131,8 @@ failed() { tail -n 20 "$log" >&2; die "the build failed; the whole log is $log";
 # shellcheck disable=SC2086 # flags are words
 cmake -S "$work/source" -B "$work/build" -G "Unix Makefiles" $flags \
     -DCMAKE_C_COMPILER="$cc" -DCMAKE_CXX_COMPILER="$cxx" \
-    -DCMAKE_C_FLAGS="${CFLAGS:-}$no_amx $hide" -DCMAKE_CXX_FLAGS="${CXXFLAGS:-}$no_amx $hide" \
-    -DCMAKE_PROJECT_TOP_LEVEL_INCLUDES="$ours/gemm.cmake" \
+    -DCMAKE_C_FLAGS="${CFLAGS:-}$no_amx$align $hide" -DCMAKE_CXX_FLAGS="${CXXFLAGS:-}$no_amx$align $hide" \
+    -DCMAKE_PROJECT_TOP_LEVEL_INCLUDES="$ours/ours.cmake" \
     -DCMAKE_INSTALL_PREFIX="$prefix" -DCMAKE_INSTALL_LIBDIR=lib >"$log" 2>&1 || failed
 # make's percentages, one line for each tenth
 { cmake --build "$work/build" --target llama -j "$jobs" 2>&1 && : >"$work/built"; } | tee -a "$log" |

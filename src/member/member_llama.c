@@ -506,8 +506,19 @@ static void llama_member_context_close(struct member_context *base) {
     base_free(c);
 }
 
-/* flash_attn DISABLED: with it, single-token steps over more than 512 cells split K and V by the
- * number of threads, and then the bits of a row depend on it. See docs/internals/member.md. */
+/* Not 0 where the library computes attention by tools/llama/attention.c. Otherwise flash attention
+ * is off: ggml's own splits a single token's cells by the number of threads, and then the bits of a
+ * row depend on it. See docs/internals/member.md. */
+extern const int packllm_attention __attribute__((weak));
+
+static enum llama_flash_attn_type attention(const struct llama_member *m) {
+    if (&packllm_attention == NULL || packllm_attention == 0) {
+        return LLAMA_FLASH_ATTN_TYPE_DISABLED;
+    }
+    return m->weights->n_gpu_layers == 0 ? LLAMA_FLASH_ATTN_TYPE_ENABLED
+                                         : LLAMA_FLASH_ATTN_TYPE_AUTO;
+}
+
 static struct llama_context_params context_params(const struct llama_member *m,
                                                   struct llama_ctx *c) {
     struct llama_context_params p = llama_context_default_params();
@@ -518,7 +529,7 @@ static struct llama_context_params context_params(const struct llama_member *m,
     p.n_outputs_max = p.n_seq_max > CHUNK ? p.n_seq_max : CHUNK; /* less: libllama aborts */
     p.n_threads = m->n_threads;
     p.n_threads_batch = m->n_threads;
-    p.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
+    p.flash_attn_type = attention(m);
     p.abort_callback = on_abort;
     p.abort_callback_data = c;
     p.kv_unified = true;

@@ -12,6 +12,9 @@
 
 #include "llama.h"
 
+/* Of tools/llama/attention.c, where the library has it. */
+extern const int packllm_attention __attribute__((weak));
+
 struct oracle {
     struct llama_model *model;
     struct llama_context *context;
@@ -45,7 +48,9 @@ static inline bool oracle_open(struct oracle *o, const char *path, uint32_t n_ct
     cp.n_ctx = n_ctx;
     cp.n_batch = n_ctx;
     cp.n_threads = cp.n_threads_batch = n_threads;
-    cp.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
+    cp.flash_attn_type = &packllm_attention != NULL && packllm_attention != 0
+                             ? LLAMA_FLASH_ATTN_TYPE_ENABLED
+                             : LLAMA_FLASH_ATTN_TYPE_DISABLED;
     o->model = llama_model_load_from_file(path, mp);
     o->context = o->model != NULL ? llama_init_from_model(o->model, cp) : NULL;
     if (o->context == NULL) {
@@ -95,6 +100,20 @@ static inline double oracle_logprob(const struct oracle *o, const float *row, ll
         sum += exp((double)(row[i] - max));
     }
     return (double)(row[token] - max) - log(sum);
+}
+
+/* How far the second best token is behind the best one, nats. */
+static inline double oracle_margin(const struct oracle *o, const float *row) {
+    float best = -INFINITY, second = -INFINITY;
+    for (int32_t i = 0; i < llama_vocab_n_tokens(o->vocab); i++) {
+        if (row[i] > best) {
+            second = best;
+            best = row[i];
+        } else if (row[i] > second) {
+            second = row[i];
+        }
+    }
+    return (double)(best - second);
 }
 
 /* Mean negative log-likelihood of tokens 1..n-1 in nats; NAN where it cannot be evaluated. */

@@ -73,6 +73,31 @@ static size_t reply(struct world *w, const struct packllm_message *messages, siz
     return size;
 }
 
+/* Batches of other shapes round activations to 8 bits elsewhere, which moves a logit by some
+ * hundredths. Where the texts part, after `n` tokens of the prompt, the oracle itself must have been
+ * that undecided; what follows is another text. */
+static void check_tie(struct world *w, const llama_token *tokens, int32_t n, int32_t end,
+                      const char *expected, const char *got) {
+    size_t same = 0, size = 0;
+    while (expected[same] != '\0' && expected[same] == got[same]) {
+        same++;
+    }
+    for (int32_t i = n; i < end; i++) {
+        char piece[256];
+        int32_t length = llama_token_to_piece(w->o.vocab, tokens[i], piece, sizeof piece, 0, false);
+        assert_true(length >= 0);
+        size += (size_t)length;
+        if (size > same || i + 1 == end) {
+            assert_true(oracle_eval(&w->o, tokens, i));
+            double margin = oracle_margin(&w->o, oracle_row(&w->o, i - 1));
+            print_message("parts after '%.*s', margin %.3f nats\n", (int)same, got, margin);
+            assert_true(margin < 0.1);
+            return;
+        }
+    }
+    fail();
+}
+
 static void compare(struct world *w, const struct packllm_message *messages, size_t n, int steps) {
     char rendered[4 * ROOM], expected[4 * ROOM], got[4 * ROOM];
     llama_token tokens[ROOM];
@@ -80,10 +105,13 @@ static void compare(struct world *w, const struct packllm_message *messages, siz
     int32_t count = llama_tokenize(w->o.vocab, rendered, size, tokens, ROOM, true, true);
     struct packllm_stats stats;
     assert_true(count > 0);
-    assert_true(oracle_greedy(&w->o, tokens, count, ROOM, steps, expected, sizeof expected) >= 0);
+    int32_t done = oracle_greedy(&w->o, tokens, count, ROOM, steps, expected, sizeof expected);
+    assert_true(done > 0);
     (void)reply(w, messages, n, got);
     print_message("%zu messages: '%s'\n", n, got);
-    assert_string_equal(got, expected);
+    if (strcmp(got, expected) != 0) {
+        check_tie(w, tokens, count, count + done, expected, got);
+    }
     assert_int_equal(packllm_session_stats(w->session, &stats, &err), PACKLLM_OK);
     assert_int_equal(stats.prompt_tokens, count);
 }

@@ -2,7 +2,7 @@
  *
  * ggml multiplies k-quants by tiles, Q8_0, Q5_0 and Q4_0 by small ones, and Q4_1 a row and a column
  * at a time. Prompts, common batches and scored texts of a model of these types (the default pack's
- * are) take two to five times as long as they need. gemm.cmake compiles this into the library and
+ * are) take two to five times as long as they need. ours.cmake compiles this into the library and
  * puts it before llamafile_sgemm, which has the other types.
  *
  * Blocks of weights are unpacked once for 16 columns. With few columns each sum is made in ggml's
@@ -16,7 +16,7 @@
 #define GGML_COMMON_DECL_C
 #include "ggml-common.h"
 
-/* The library's own, renamed by gemm.cmake. */
+/* The library's own, renamed by ours.cmake. */
 bool llamafile_sgemm_others(const struct ggml_compute_params *params, int64_t m, int64_t n,
                             int64_t k, const void *a, int64_t lda, const void *b, int64_t ldb,
                             void *c, int64_t ldc, int a_type, int b_type, int c_type);

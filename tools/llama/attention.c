@@ -1,0 +1,579 @@
+/* attention.c - attention over a cache of half-precision keys and values, for ggml's CPU back end.
+ *
+ * ggml's own flash attention splits a single token's cells by the number of threads, so that last
+ * bits depend on it, reads a branch's keys once for every branch, and is no faster than products and
+ * softmax by themselves; those read the cells of all other timelines, only to mask them. Here cells
+ * are met in blocks of CELLS, in order; a block in which a token sees nothing is passed by; those
+ * that see it are multiplied together. ours.cmake puts this before ggml's, which has the rest
+ * (other types, other processors).
+ *
+ * Online softmax: Milakov and Gimelshein, arXiv 1805.02867; by blocks: Dao and others, arXiv
+ * 2205.14135. Everything is summed in 32 bits. Nothing depends on the number of threads. Sums depend
+ * on how many tokens share a block: up to FEW rows are multiplied along the width, more along cells.
+ * Threads: all of a graph call this at once; each takes every nth tile of rows. */
+#include "common.h"
+#include "ggml-cpu-impl.h"
+#include "ggml-impl.h"
+#include "simd-mappings.h"
+#include "vec.h"
+/* after them: it names their struct in parameter lists */
+#include "ops.h"
+
+/* The library's own, renamed by ours.cmake. */
+void ggml_compute_forward_flash_attn_ext_others(const struct ggml_compute_params *params,
+                                                struct ggml_tensor *dst);
+
+/* Whether attention is computed here: packllm looks for it in the library that it is linked with. */
+extern const int packllm_attention;
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+const int packllm_attention = 1;
+
+#include <immintrin.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+enum { LANES = 16, VECTORS = 4 };
+typedef __m512 floats;
+INLINE floats load(const float *at) {
+    return _mm512_loadu_ps(at);
+}
+INLINE floats load_half(const ggml_fp16_t *at) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)at));
+}
+INLINE void store(float *at, floats x) {
+    _mm512_storeu_ps(at, x);
+}
+INLINE floats same(float x) {
+    return _mm512_set1_ps(x);
+}
+INLINE floats add_product(floats a, floats b, floats sum) {
+    return _mm512_fmadd_ps(a, b, sum);
+}
+INLINE floats greater(floats a, floats b) {
+    return _mm512_max_ps(a, b);
+}
+INLINE __m128 quarter(floats x) { /* sums of every fourth lane */
+    __m256 half = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+}
+#else
+enum { LANES = 8, VECTORS = 2 };
+typedef __m256 floats;
+INLINE floats load(const float *at) {
+    return _mm256_loadu_ps(at);
+}
+INLINE floats load_half(const ggml_fp16_t *at) {
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)at));
+}
+INLINE void store(float *at, floats x) {
+    _mm256_storeu_ps(at, x);
+}
+INLINE floats same(float x) {
+    return _mm256_set1_ps(x);
+}
+INLINE floats add_product(floats a, floats b, floats sum) {
+    return _mm256_fmadd_ps(a, b, sum);
+}
+INLINE floats greater(floats a, floats b) {
+    return _mm256_max_ps(a, b);
+}
+INLINE __m128 quarter(floats x) {
+    return _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+}
+#endif
+
+enum {
+    CELLS = GGML_FA_TILE_KV,
+    ROWS = GGML_FA_TILE_Q,
+    GROUP = 6,  /* rows that a register tile holds */
+    AHEAD = 16, /* cells that are fetched early */
+    FEW = 8,    /* up to so many rows are not worth turning keys over */
+    TILES = 16  /* so many tiles at least, where there are tokens enough */
+};
+
+/* What ggml_graph_plan sets aside for a thread, in numbers. */
+static int64_t share_of(int64_t dk, int64_t dv) {
+    return ROWS * (dk + 2 * CELLS + dv) + CELLS * (dk + dv);
+}
+
+/* A call. Shapes, the fastest first: q [dk][tokens][heads][batch], k [dk][cells][heads_kv][batch],
+ * v [dv][cells][heads_kv][batch], mask [cells][tokens][1][batch or 1], dst [dv][heads][tokens][batch]. */
+struct call {
+    const struct ggml_tensor *q, *k, *v, *mask, *sinks, *dst;
+    int64_t dk, dv, width; /* width: dv up to a whole number of LANES */
+    int64_t n_tokens, n_cells, n_heads;
+    float scale, cap, bias;
+};
+
+/* The memory of a tile. Rows are tokens times the heads that share keys. */
+struct tile {
+    int n, heads, tokens;    /* n = heads * tokens */
+    int64_t token, head, at; /* the first ones; at: of the batch */
+    float *q, *scores, *out; /* [ROWS][dk], [ROWS][CELLS], [ROWS][width] */
+    float *keys, *values;    /* of a block: [dk][CELLS], [CELLS][width] */
+    float most[ROWS], sum[ROWS], slope[ROWS];
+};
+
+/* out[r] (+)= sum over i < n of a[r][i] * b[i], for `rows` rows and `vectors` registers of columns;
+ * both are constants where this is inlined. */
+INLINE void product(int rows, int vectors, bool halves, const float *const *a, int64_t n,
+                    const void *b, int64_t stride, float *const *out, bool begin) {
+    floats sums[GROUP][VECTORS];
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++) {
+            sums[r][j] = begin ? same(0) : load(out[r] + j * LANES);
+        }
+    }
+    for (int64_t i = 0; i < n; i++) {
+        floats x[VECTORS];
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++) {
+            x[j] = halves
+                       ? load_half((const ggml_fp16_t *)((const char *)b + i * stride) + j * LANES)
+                       : load((const float *)((const char *)b + i * stride) + j * LANES);
+        }
+#pragma GCC unroll 6
+        for (int r = 0; r < rows; r++) {
+            floats by = same(a[r][i]);
+#pragma GCC unroll 4
+            for (int j = 0; j < vectors; j++) {
+                sums[r][j] = add_product(by, x[j], sums[r][j]);
+            }
+        }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++) {
+            store(out[r] + j * LANES, sums[r][j]);
+        }
+    }
+}
+
+INLINE void product_of(int rows, int vectors, bool halves, const float *const *a, int64_t n,
+                       const void *b, int64_t stride, float *const *out, bool begin) {
+    switch (rows) {
+    case 1:
+        product(1, vectors, halves, a, n, b, stride, out, begin);
+        break;
+    case 2:
+        product(2, vectors, halves, a, n, b, stride, out, begin);
+        break;
+    case 3:
+        product(3, vectors, halves, a, n, b, stride, out, begin);
+        break;
+    case 4:
+        product(4, vectors, halves, a, n, b, stride, out, begin);
+        break;
+    case 5:
+        product(5, vectors, halves, a, n, b, stride, out, begin);
+        break;
+    default:
+        product(GROUP, vectors, halves, a, n, b, stride, out, begin);
+        break;
+    }
+}
+
+/* The same over `width` columns, for the rows named in `rows`. */
+INLINE void products(bool halves, const int *rows, int n_rows, const float *a, int64_t a_width,
+                     int64_t n, const void *b, int64_t stride, float *out, int64_t width,
+                     bool begin) {
+    const int64_t size = halves ? sizeof(ggml_fp16_t) : sizeof(float);
+    for (int from = 0; from < n_rows; from += GROUP) {
+        int some = n_rows - from < GROUP ? n_rows - from : GROUP;
+        const float *left[GROUP];
+        for (int r = 0; r < some; r++) {
+            left[r] = a + rows[from + r] * a_width;
+        }
+        for (int64_t j = 0; j < width;) {
+            float *to[GROUP];
+            for (int r = 0; r < some; r++) {
+                to[r] = out + rows[from + r] * width + j;
+            }
+            const void *columns = (const char *)b + j * size;
+            if (width - j >= VECTORS * LANES) {
+                product_of(some, VECTORS, halves, left, n, columns, stride, to, begin);
+                j += VECTORS * LANES;
+            } else {
+                product_of(some, 1, halves, left, n, columns, stride, to, begin);
+                j += LANES;
+            }
+        }
+    }
+}
+
+/* scores [row][CELLS] of up to 4 rows with 4 cells, along the width. */
+INLINE void dots(int rows, const float *const *q, const ggml_fp16_t *const *keys, int64_t dk,
+                 float *const *scores) {
+    floats sums[4][4];
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (int c = 0; c < 4; c++) {
+            sums[r][c] = same(0);
+        }
+    }
+    for (int64_t i = 0; i < dk; i += LANES) {
+        floats x[4];
+#pragma GCC unroll 4
+        for (int c = 0; c < 4; c++) {
+            x[c] = load_half(keys[c] + i);
+        }
+#pragma GCC unroll 4
+        for (int r = 0; r < rows; r++) {
+            floats y = load(q[r] + i);
+#pragma GCC unroll 4
+            for (int c = 0; c < 4; c++) {
+                sums[r][c] = add_product(y, x[c], sums[r][c]);
+            }
+        }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) {
+        _mm_storeu_ps(scores[r],
+                      _mm_hadd_ps(_mm_hadd_ps(quarter(sums[r][0]), quarter(sums[r][1])),
+                                  _mm_hadd_ps(quarter(sums[r][2]), quarter(sums[r][3]))));
+    }
+}
+
+static const ggml_fp16_t *cell_of(const struct ggml_tensor *x, int64_t cell, int64_t head,
+                                  int64_t at) {
+    return (const ggml_fp16_t *)((const char *)x->data + cell * x->nb[1] + head * x->nb[2] +
+                                 at * x->nb[3]);
+}
+
+/* A cell's keys or values lie apart from the next one's: the processor does not see them coming. */
+INLINE void fetch(const char *at, int64_t width) {
+    for (int64_t i = 0; i < width * 2; i += 64) {
+        __builtin_prefetch(at + i);
+    }
+}
+
+/* q times the keys of `cells` cells, for the rows named; other columns of their scores are not
+ * written. */
+static void score_few(struct tile *t, const int *rows, int n_rows, const char *keys, int64_t stride,
+                      int cells, int64_t dk) {
+    for (int c = 0; c < cells; c += 4) {
+        const ggml_fp16_t *at[4];
+        for (int i = 0; i < 4; i++) {
+            at[i] = (const ggml_fp16_t *)(keys + (c + i < cells ? c + i : c) * stride);
+        }
+        for (int i = 0; i < 4; i++) {
+            fetch(keys + (c + i + AHEAD) * stride, dk);
+        }
+        for (int from = 0; from < n_rows; from += 4) {
+            const float *q[4];
+            float *scores[4];
+            int some = n_rows - from < 4 ? n_rows - from : 4;
+            for (int r = 0; r < some; r++) {
+                q[r] = t->q + rows[from + r] * dk;
+                scores[r] = t->scores + rows[from + r] * CELLS + c;
+            }
+            switch (some) {
+            case 1:
+                dots(1, q, at, dk, scores);
+                break;
+            case 2:
+                dots(2, q, at, dk, scores);
+                break;
+            case 3:
+                dots(3, q, at, dk, scores);
+                break;
+            default:
+                dots(4, q, at, dk, scores);
+                break;
+            }
+        }
+    }
+}
+
+/* keys [dk][CELLS], in 32 bits. */
+static void turn_over(float *out, const char *keys, int64_t stride, int cells, int64_t dk) {
+    for (int c = 0; c < cells; c += 8) {
+        const char *at[8];
+        for (int i = 0; i < 8; i++) {
+            at[i] = keys + (c + i < cells ? c + i : c) * stride;
+        }
+        int64_t d = 0;
+        for (; d + 8 <= dk; d += 8) {
+            __m128i x[8], y[8];
+            for (int i = 0; i < 8; i++) {
+                x[i] = _mm_loadu_si128((const __m128i *)(at[i] + d * 2));
+            }
+            for (int i = 0; i < 4; i++) { /* pairs of 16 bits: cells 2i and 2i + 1 */
+                y[2 * i] = _mm_unpacklo_epi16(x[2 * i], x[2 * i + 1]);
+                y[2 * i + 1] = _mm_unpackhi_epi16(x[2 * i], x[2 * i + 1]);
+            }
+            for (int i = 0; i < 2; i++) { /* of 32: four cells */
+                x[4 * i] = _mm_unpacklo_epi32(y[4 * i], y[4 * i + 2]);
+                x[4 * i + 1] = _mm_unpackhi_epi32(y[4 * i], y[4 * i + 2]);
+                x[4 * i + 2] = _mm_unpacklo_epi32(y[4 * i + 1], y[4 * i + 3]);
+                x[4 * i + 3] = _mm_unpackhi_epi32(y[4 * i + 1], y[4 * i + 3]);
+            }
+            for (int i = 0; i < 4; i++) {
+                _mm256_storeu_ps(out + (d + 2 * i) * CELLS + c,
+                                 _mm256_cvtph_ps(_mm_unpacklo_epi64(x[i], x[4 + i])));
+                _mm256_storeu_ps(out + (d + 2 * i + 1) * CELLS + c,
+                                 _mm256_cvtph_ps(_mm_unpackhi_epi64(x[i], x[4 + i])));
+            }
+        }
+        for (; d < dk; d++) {
+            for (int i = 0; i < 8; i++) {
+                ggml_fp16_t x;
+                memcpy(&x, at[i] + d * 2, sizeof x);
+                out[d * CELLS + c + i] = GGML_CPU_FP16_TO_FP32(x);
+            }
+        }
+    }
+}
+
+/* A row's scores become weights against its greatest so far; what it has is brought to that. */
+static void weigh(const struct call *call, struct tile *t, int row, const ggml_fp16_t *mask) {
+    float *scores = t->scores + row * CELLS;
+    if (call->cap != 0) {
+        for (int c = 0; c < CELLS; c++) {
+            scores[c] = call->cap * tanhf(scores[c]);
+        }
+    }
+    floats most = same(-INFINITY);
+    for (int c = 0; c < CELLS; c += LANES) {
+        floats x = add_product(same(t->slope[row]), load_half(mask + c), load(scores + c));
+        store(scores + c, x);
+        most = greater(most, x);
+    }
+    float lanes[LANES], top = t->most[row];
+    store(lanes, most);
+    for (int i = 0; i < LANES; i++) {
+        top = lanes[i] > top ? lanes[i] : top;
+    }
+    floats sum = same(0), less = same(-top), one = same(1);
+    for (int c = 0; c < CELLS; c += LANES) {
+        floats x = ggml_v_expf(add_product(one, load(scores + c), less));
+        store(scores + c, x);
+        sum = add_product(one, x, sum);
+    }
+    if (top > t->most[row]) {
+        floats by = same(expf(t->most[row] - top));
+        float *out = t->out + row * call->width;
+        for (int64_t d = 0; d < call->width; d += LANES) {
+            store(out + d, add_product(by, load(out + d), same(0)));
+        }
+        t->sum[row] *= expf(t->most[row] - top);
+        t->most[row] = top;
+    }
+    store(lanes, sum);
+    for (int i = 0; i < LANES; i++) {
+        t->sum[row] += lanes[i];
+    }
+}
+
+/* Cells [cell, cell + CELLS) for all rows of the tile that see one of them. */
+static void block(const struct call *call, struct tile *t, int64_t cell) {
+    const struct ggml_tensor *k = call->k, *v = call->v, *mask = call->mask;
+    int64_t share = call->n_heads / k->ne[2];
+    int cells = call->n_cells - cell < CELLS ? (int)(call->n_cells - cell) : CELLS;
+    ggml_fp16_t edge[ROWS][CELLS]; /* masks of the last cells, where they are no whole block */
+    const ggml_fp16_t *masks[ROWS];
+    int rows[ROWS], n_rows = 0;
+    for (int i = 0; i < t->tokens; i++) {
+        static const ggml_fp16_t none[CELLS];
+        const ggml_fp16_t *m = none;
+        if (mask != NULL) {
+            m = cell_of(mask, t->token + i, 0, t->at % mask->ne[3]) + cell;
+        }
+        if (cells < CELLS) {
+            for (int c = 0; c < CELLS; c++) {
+                edge[i][c] = c < cells ? m[c] : 0xfc00; /* minus infinity */
+            }
+            m = edge[i];
+        }
+        uint32_t seen = 0;
+        for (int c = 0; c < CELLS; c++) {
+            seen |= m[c] ^ 0xfc00u;
+        }
+        for (int h = 0; seen != 0 && h < t->heads; h++) {
+            masks[n_rows] = m;
+            rows[n_rows++] = i * t->heads + h;
+        }
+    }
+    if (n_rows == 0) {
+        return;
+    }
+    const char *keys = (const char *)cell_of(k, cell, t->head / share, t->at);
+    const char *values = (const char *)cell_of(v, cell, t->head / share, t->at);
+    bool few = n_rows <= FEW;
+    for (int c = 0; few && c < cells; c++) {
+        fetch(values + c * (int64_t)v->nb[1], call->dv);
+    }
+    if (cells < CELLS) { /* columns that no product writes are masked, and must be numbers */
+        memset(t->scores, 0, sizeof(float) * (size_t)(t->n * CELLS));
+        memset(t->keys, 0, sizeof(float) * (size_t)(call->dk * CELLS));
+    }
+    if (few && call->dk % LANES == 0) {
+        score_few(t, rows, n_rows, keys, (int64_t)k->nb[1], cells, call->dk);
+    } else {
+        turn_over(t->keys, keys, (int64_t)k->nb[1], cells, call->dk);
+        products(false, rows, n_rows, t->q, call->dk, call->dk, t->keys, CELLS * sizeof(float),
+                 t->scores, CELLS, true);
+    }
+    for (int r = 0; r < n_rows; r++) {
+        weigh(call, t, rows[r], masks[r]);
+    }
+    if (few && call->dv == call->width) {
+        products(true, rows, n_rows, t->scores, CELLS, cells, values, (int64_t)v->nb[1], t->out,
+                 call->width, false);
+        return;
+    }
+    for (int c = 0; c < cells; c++) {
+        const ggml_fp16_t *from = (const ggml_fp16_t *)(values + c * (int64_t)v->nb[1]);
+        float *to = t->values + c * call->width;
+        int64_t d = 0;
+        for (; d + LANES <= call->dv; d += LANES) {
+            store(to + d, load_half(from + d));
+        }
+        for (; d < call->width; d++) {
+            to[d] = d < call->dv ? GGML_CPU_FP16_TO_FP32(from[d]) : 0;
+        }
+    }
+    products(false, rows, n_rows, t->scores, CELLS, cells, t->values,
+             call->width * (int64_t)sizeof(float), t->out, call->width, false);
+}
+
+/* Biases by distance (Press and others, arXiv 2108.12409), as ggml spreads them over the heads. */
+static float slope_of(const struct call *call, int64_t head) {
+    if (call->bias <= 0) {
+        return 1;
+    }
+    uint32_t n = 1u << (uint32_t)floor(log2((double)call->n_heads));
+    return head < n ? powf(powf(2, -call->bias / (float)n), (float)(head + 1))
+                    : powf(powf(2, -call->bias / 2 / (float)n), (float)(2 * (head - n) + 1));
+}
+
+static void compute(const struct call *call, struct tile *t) {
+    for (int r = 0; r < t->n; r++) {
+        int64_t head = t->head + r % t->heads;
+        const float *q =
+            (const float *)((const char *)call->q->data +
+                            (t->token + r / t->heads) * (int64_t)call->q->nb[1] +
+                            head * (int64_t)call->q->nb[2] + t->at * (int64_t)call->q->nb[3]);
+        for (int64_t d = 0; d < call->dk; d++) {
+            t->q[r * call->dk + d] = q[d] * call->scale;
+        }
+        t->most[r] = -INFINITY;
+        t->sum[r] = 0;
+        t->slope[r] = slope_of(call, head);
+    }
+    memset(t->out, 0, sizeof(float) * (size_t)(t->n * call->width));
+    for (int64_t cell = 0; cell < call->n_cells; cell += CELLS) {
+        block(call, t, cell);
+    }
+    for (int r = 0; r < t->n; r++) {
+        int64_t head = t->head + r % t->heads, token = t->token + r / t->heads;
+        float *out = t->out + r * call->width, by = 1;
+        if (call->sinks != NULL) { /* a cell of its own for each head, without a value */
+            float sink = ((const float *)call->sinks->data)[head];
+            float top = sink > t->most[r] ? sink : t->most[r];
+            by = expf(t->most[r] - top);
+            t->sum[r] = t->sum[r] * by + expf(sink - top);
+        }
+        by = t->sum[r] == 0 ? 0 : by / t->sum[r];
+        float *to = (float *)((char *)call->dst->data +
+                              ((t->at * call->n_tokens + token) * call->n_heads + head) *
+                                  (int64_t)call->dst->nb[1]);
+        for (int64_t d = 0; d < call->dv; d++) {
+            to[d] = out[d] * by;
+        }
+    }
+}
+
+/* Rows that fit the memory of a thread, or 0. */
+static int64_t rows_of(const struct call *call) {
+    int64_t room = share_of(call->dk, call->dv) - CELLS * (call->dk + call->width);
+    int64_t rows = room / (call->dk + CELLS + call->width);
+    return rows < ROWS ? rows : ROWS;
+}
+
+static bool ours(const struct ggml_compute_params *params, const struct call *call) {
+    const struct ggml_tensor *q = call->q, *k = call->k, *v = call->v, *mask = call->mask;
+    return !params->use_ref && q->type == GGML_TYPE_F32 && k->type == GGML_TYPE_F16 &&
+           v->type == GGML_TYPE_F16 && q->nb[0] == sizeof(float) && k->nb[0] == 2 &&
+           v->nb[0] == 2 && k->ne[2] == v->ne[2] && k->ne[3] == v->ne[3] &&
+           (mask == NULL || (mask->type == GGML_TYPE_F16 && mask->ne[2] == 1)) &&
+           rows_of(call) >= 1 &&
+           params->wsize >= (size_t)(params->nth * share_of(call->dk, call->dv)) * sizeof(float);
+}
+
+static void attend(const struct ggml_compute_params *params, const struct call *call) {
+    int64_t most = rows_of(call), heads_kv = call->k->ne[2], share = call->n_heads / heads_kv;
+    struct tile t;
+    t.q = (float *)params->wdata + params->ith * share_of(call->dk, call->dv);
+    t.keys = t.q + most * call->dk;
+    t.values = t.keys + CELLS * call->dk;
+    t.scores = t.values + CELLS * call->width;
+    t.out = t.scores + most * CELLS;
+    /* Few tokens are spread over more tiles, and a single one over the heads, so that there is work
+     * for every thread. Here the number of threads may decide, since up to FEW rows are summed alike
+     * in every tile. */
+    int64_t batch = call->q->ne[3], work = call->n_tokens * heads_kv * batch, heads = share;
+    while (heads > most || share % heads != 0) {
+        heads--;
+    }
+    if (call->n_tokens == 1 &&
+        (share <= FEW ? work < 4 * params->nth && params->nth > 1 : work < TILES)) {
+        heads = 1;
+    }
+    int64_t tokens = (work + TILES - 1) / TILES;
+    tokens = tokens < most / heads ? tokens : most / heads;
+    int64_t across = (call->n_tokens + tokens - 1) / tokens;
+    int64_t n = batch * (call->n_heads / heads) * across;
+    for (int64_t i = params->ith; i < n; i += params->nth) {
+        t.token = i % across * tokens;
+        t.head = i / across % (call->n_heads / heads) * heads;
+        t.at = i / across / (call->n_heads / heads);
+        t.heads = (int)heads;
+        t.tokens = (int)(call->n_tokens - t.token < tokens ? call->n_tokens - t.token : tokens);
+        t.n = t.heads * t.tokens;
+        compute(call, &t);
+    }
+}
+
+void ggml_compute_forward_flash_attn_ext(const struct ggml_compute_params *params,
+                                         struct ggml_tensor *dst) {
+    struct call call = {.q = dst->src[0],
+                        .k = dst->src[1],
+                        .v = dst->src[2],
+                        .mask = dst->src[3],
+                        .sinks = dst->src[4],
+                        .dst = dst};
+    call.dk = call.k->ne[0];
+    call.dv = call.v->ne[0];
+    call.width = (call.dv + LANES - 1) / LANES * LANES;
+    call.n_tokens = call.q->ne[1];
+    call.n_cells = call.k->ne[1];
+    call.n_heads = call.q->ne[2];
+    memcpy(&call.scale, (const float *)dst->op_params, sizeof(float));
+    memcpy(&call.bias, (const float *)dst->op_params + 1, sizeof(float));
+    memcpy(&call.cap, (const float *)dst->op_params + 2, sizeof(float));
+    if (call.cap != 0) {
+        call.scale /= call.cap;
+    }
+    if (ours(params, &call)) {
+        attend(params, &call);
+        return;
+    }
+    /* ggml's plain way, where its other one would split cells by the number of threads */
+    struct ggml_compute_params plain = *params;
+    plain.use_ref = params->use_ref || call.n_tokens == 1;
+    ggml_compute_forward_flash_attn_ext_others(&plain, dst);
+}
+#else
+const int packllm_attention = 0;
+
+void ggml_compute_forward_flash_attn_ext(const struct ggml_compute_params *params,
+                                         struct ggml_tensor *dst) {
+    ggml_compute_forward_flash_attn_ext_others(params, dst);
+}
+#endif
