@@ -2,9 +2,9 @@
  *
  * ggml's own flash attention splits a single token's cells by the number of threads, so that last
  * bits depend on it, reads a branch's keys once for every branch, and is no faster than products and
- * softmax by themselves; those read the cells of all other timelines, only to mask them. Here cells
- * are met in blocks of CELLS, in order; a block in which a token sees nothing is passed by; those
- * that see it are multiplied together. ours.cmake puts this before ggml's, which has the rest
+ * softmax by themselves; those read the cells of all other timelines, only to mask them. Here the
+ * cells that tokens see are met in blocks of CELLS, in order, and a block is multiplied with all rows
+ * that see some of it. ours.cmake puts this before ggml's, which has the rest
  * (other types, other processors).
  *
  * Online softmax: Milakov and Gimelshein, arXiv 1805.02867; by blocks: Dao and others, arXiv
@@ -86,10 +86,12 @@ INLINE __m128 quarter(floats x) {
 enum {
     CELLS = GGML_FA_TILE_KV,
     ROWS = GGML_FA_TILE_Q,
-    GROUP = 6,  /* rows that a register tile holds */
-    AHEAD = 16, /* cells that are fetched early */
-    FEW = 8,    /* up to so many rows are not worth turning keys over */
-    TILES = 16  /* so many tiles at least, where there are tokens enough */
+    GROUP = 6,      /* rows that a register tile holds */
+    AHEAD = 16,     /* cells that are fetched early */
+    FEW = 8,        /* up to so many rows are not worth turning keys over */
+    APART = 16,     /* so many tokens are tiles of their own: they may be of as many timelines */
+    TILES = 16,     /* so many tiles at least, where there are tokens enough */
+    HIDDEN = 0xfc00 /* minus infinity, in a mask */
 };
 
 /* What ggml_graph_plan sets aside for a thread, in numbers. */
@@ -113,12 +115,17 @@ struct tile {
     float *q, *scores, *out; /* [ROWS][dk], [ROWS][CELLS], [ROWS][width] */
     float *keys, *values;    /* of a block: [dk][CELLS], [CELLS][width] */
     float most[ROWS], sum[ROWS], slope[ROWS];
+    /* The block: cells that some token sees, in order; behind them the last one again. */
+    int n_cells;
+    int64_t cells[CELLS];
+    const ggml_fp16_t *block_keys[CELLS], *block_values[CELLS];
 };
 
-/* out[r] (+)= sum over i < n of a[r][i] * b[i], for `rows` rows and `vectors` registers of columns;
- * both are constants where this is inlined. */
+/* out[r] (+)= sum over i < n of a[r][i] * b[i], for `rows` rows and `vectors` registers of columns
+ * from column `at`; both are constants where this is inlined. b: a list of rows in halves, or numbers
+ * [n][stride]. */
 INLINE void product(int rows, int vectors, bool halves, const float *const *a, int64_t n,
-                    const void *b, int64_t stride, float *const *out, bool begin) {
+                    const void *b, int64_t stride, int64_t at, float *const *out, bool begin) {
     floats sums[GROUP][VECTORS];
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++) {
@@ -131,9 +138,8 @@ INLINE void product(int rows, int vectors, bool halves, const float *const *a, i
         floats x[VECTORS];
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++) {
-            x[j] = halves
-                       ? load_half((const ggml_fp16_t *)((const char *)b + i * stride) + j * LANES)
-                       : load((const float *)((const char *)b + i * stride) + j * LANES);
+            x[j] = halves ? load_half(((const ggml_fp16_t *const *)b)[i] + at + j * LANES)
+                          : load((const float *)b + i * stride + at + j * LANES);
         }
 #pragma GCC unroll 6
         for (int r = 0; r < rows; r++) {
@@ -154,25 +160,25 @@ INLINE void product(int rows, int vectors, bool halves, const float *const *a, i
 }
 
 INLINE void product_of(int rows, int vectors, bool halves, const float *const *a, int64_t n,
-                       const void *b, int64_t stride, float *const *out, bool begin) {
+                       const void *b, int64_t stride, int64_t at, float *const *out, bool begin) {
     switch (rows) {
     case 1:
-        product(1, vectors, halves, a, n, b, stride, out, begin);
+        product(1, vectors, halves, a, n, b, stride, at, out, begin);
         break;
     case 2:
-        product(2, vectors, halves, a, n, b, stride, out, begin);
+        product(2, vectors, halves, a, n, b, stride, at, out, begin);
         break;
     case 3:
-        product(3, vectors, halves, a, n, b, stride, out, begin);
+        product(3, vectors, halves, a, n, b, stride, at, out, begin);
         break;
     case 4:
-        product(4, vectors, halves, a, n, b, stride, out, begin);
+        product(4, vectors, halves, a, n, b, stride, at, out, begin);
         break;
     case 5:
-        product(5, vectors, halves, a, n, b, stride, out, begin);
+        product(5, vectors, halves, a, n, b, stride, at, out, begin);
         break;
     default:
-        product(GROUP, vectors, halves, a, n, b, stride, out, begin);
+        product(GROUP, vectors, halves, a, n, b, stride, at, out, begin);
         break;
     }
 }
@@ -181,7 +187,6 @@ INLINE void product_of(int rows, int vectors, bool halves, const float *const *a
 INLINE void products(bool halves, const int *rows, int n_rows, const float *a, int64_t a_width,
                      int64_t n, const void *b, int64_t stride, float *out, int64_t width,
                      bool begin) {
-    const int64_t size = halves ? sizeof(ggml_fp16_t) : sizeof(float);
     for (int from = 0; from < n_rows; from += GROUP) {
         int some = n_rows - from < GROUP ? n_rows - from : GROUP;
         const float *left[GROUP];
@@ -193,12 +198,11 @@ INLINE void products(bool halves, const int *rows, int n_rows, const float *a, i
             for (int r = 0; r < some; r++) {
                 to[r] = out + rows[from + r] * width + j;
             }
-            const void *columns = (const char *)b + j * size;
             if (width - j >= VECTORS * LANES) {
-                product_of(some, VECTORS, halves, left, n, columns, stride, to, begin);
+                product_of(some, VECTORS, halves, left, n, b, stride, j, to, begin);
                 j += VECTORS * LANES;
             } else {
-                product_of(some, 1, halves, left, n, columns, stride, to, begin);
+                product_of(some, 1, halves, left, n, b, stride, j, to, begin);
                 j += LANES;
             }
         }
@@ -246,23 +250,19 @@ static const ggml_fp16_t *cell_of(const struct ggml_tensor *x, int64_t cell, int
 }
 
 /* A cell's keys or values lie apart from the next one's: the processor does not see them coming. */
-INLINE void fetch(const char *at, int64_t width) {
-    for (int64_t i = 0; i < width * 2; i += 64) {
+INLINE void fetch(const ggml_fp16_t *at, int64_t width) {
+    for (int64_t i = 0; i < width; i += 32) {
         __builtin_prefetch(at + i);
     }
 }
 
-/* q times the keys of `cells` cells, for the rows named; other columns of their scores are not
+/* q times the keys of a block, for the rows named; columns of their scores behind it are not
  * written. */
-static void score_few(struct tile *t, const int *rows, int n_rows, const char *keys, int64_t stride,
-                      int cells, int64_t dk) {
-    for (int c = 0; c < cells; c += 4) {
-        const ggml_fp16_t *at[4];
-        for (int i = 0; i < 4; i++) {
-            at[i] = (const ggml_fp16_t *)(keys + (c + i < cells ? c + i : c) * stride);
-        }
-        for (int i = 0; i < 4; i++) {
-            fetch(keys + (c + i + AHEAD) * stride, dk);
+static void score_few(struct tile *t, const int *rows, int n_rows, int64_t dk) {
+    for (int c = 0; c < t->n_cells; c += 4) {
+        const ggml_fp16_t *const *at = t->block_keys + c;
+        for (int i = 0; i < 4 && c + AHEAD < CELLS; i++) {
+            fetch(at[AHEAD + i], dk);
         }
         for (int from = 0; from < n_rows; from += 4) {
             const float *q[4];
@@ -290,18 +290,15 @@ static void score_few(struct tile *t, const int *rows, int n_rows, const char *k
     }
 }
 
-/* keys [dk][CELLS], in 32 bits. */
-static void turn_over(float *out, const char *keys, int64_t stride, int cells, int64_t dk) {
-    for (int c = 0; c < cells; c += 8) {
-        const char *at[8];
-        for (int i = 0; i < 8; i++) {
-            at[i] = keys + (c + i < cells ? c + i : c) * stride;
-        }
+/* Keys of a block turned over, in 32 bits: out [dk][CELLS]. */
+static void turn_over(float *out, const struct tile *t, int64_t dk) {
+    for (int c = 0; c < t->n_cells; c += 8) {
+        const ggml_fp16_t *const *at = t->block_keys + c;
         int64_t d = 0;
         for (; d + 8 <= dk; d += 8) {
             __m128i x[8], y[8];
             for (int i = 0; i < 8; i++) {
-                x[i] = _mm_loadu_si128((const __m128i *)(at[i] + d * 2));
+                x[i] = _mm_loadu_si128((const __m128i *)(at[i] + d));
             }
             for (int i = 0; i < 4; i++) { /* pairs of 16 bits: cells 2i and 2i + 1 */
                 y[2 * i] = _mm_unpacklo_epi16(x[2 * i], x[2 * i + 1]);
@@ -322,9 +319,7 @@ static void turn_over(float *out, const char *keys, int64_t stride, int cells, i
         }
         for (; d < dk; d++) {
             for (int i = 0; i < 8; i++) {
-                ggml_fp16_t x;
-                memcpy(&x, at[i] + d * 2, sizeof x);
-                out[d * CELLS + c + i] = GGML_CPU_FP16_TO_FP32(x);
+                out[d * CELLS + c + i] = GGML_CPU_FP16_TO_FP32(at[i][d]);
             }
         }
     }
@@ -370,65 +365,72 @@ static void weigh(const struct call *call, struct tile *t, int row, const ggml_f
     }
 }
 
-/* Cells [cell, cell + CELLS) for all rows of the tile that see one of them. */
-static void block(const struct call *call, struct tile *t, int64_t cell) {
-    const struct ggml_tensor *k = call->k, *v = call->v, *mask = call->mask;
-    int64_t share = call->n_heads / k->ne[2];
-    int cells = call->n_cells - cell < CELLS ? (int)(call->n_cells - cell) : CELLS;
-    ggml_fp16_t edge[ROWS][CELLS]; /* masks of the last cells, where they are no whole block */
+/* What token i of the tile adds to the scores of the block, [CELLS]; whether it sees any of it. */
+static const ggml_fp16_t *mask_of(const struct call *call, const struct tile *t, int i,
+                                  ggml_fp16_t *room, bool *sees) {
+    static const ggml_fp16_t none[CELLS];
+    const ggml_fp16_t *m = none;
+    bool whole = t->n_cells == CELLS;
+    if (call->mask != NULL) {
+        m = cell_of(call->mask, t->token + i, 0, t->at % call->mask->ne[3]);
+        whole = whole && t->cells[CELLS - 1] == t->cells[0] + CELLS - 1;
+    }
+    for (int c = 0; c < CELLS && !whole; c++) {
+        room[c] = c >= t->n_cells ? HIDDEN : call->mask != NULL ? m[t->cells[c]] : 0;
+    }
+    m = !whole ? room : call->mask != NULL ? m + t->cells[0] : none;
+    uint32_t seen = 0;
+    for (int c = 0; c < CELLS; c++) {
+        seen |= (uint32_t)(m[c] ^ HIDDEN);
+    }
+    *sees = seen != 0;
+    return m;
+}
+
+/* The block for all rows of the tile that see some of it. */
+static void block(const struct call *call, struct tile *t) {
+    ggml_fp16_t room[ROWS][CELLS];
     const ggml_fp16_t *masks[ROWS];
     int rows[ROWS], n_rows = 0;
     for (int i = 0; i < t->tokens; i++) {
-        static const ggml_fp16_t none[CELLS];
-        const ggml_fp16_t *m = none;
-        if (mask != NULL) {
-            m = cell_of(mask, t->token + i, 0, t->at % mask->ne[3]) + cell;
-        }
-        if (cells < CELLS) {
-            for (int c = 0; c < CELLS; c++) {
-                edge[i][c] = c < cells ? m[c] : 0xfc00; /* minus infinity */
-            }
-            m = edge[i];
-        }
-        uint32_t seen = 0;
-        for (int c = 0; c < CELLS; c++) {
-            seen |= m[c] ^ 0xfc00u;
-        }
-        for (int h = 0; seen != 0 && h < t->heads; h++) {
+        bool sees;
+        const ggml_fp16_t *m = mask_of(call, t, i, room[i], &sees);
+        for (int h = 0; sees && h < t->heads; h++) {
             masks[n_rows] = m;
             rows[n_rows++] = i * t->heads + h;
         }
     }
-    if (n_rows == 0) {
-        return;
+    int64_t head = t->head / (call->n_heads / call->k->ne[2]);
+    for (int c = 0; c < CELLS; c++) {
+        int64_t cell = t->cells[c < t->n_cells ? c : t->n_cells - 1];
+        t->block_keys[c] = cell_of(call->k, cell, head, t->at);
+        t->block_values[c] = cell_of(call->v, cell, head, t->at);
     }
-    const char *keys = (const char *)cell_of(k, cell, t->head / share, t->at);
-    const char *values = (const char *)cell_of(v, cell, t->head / share, t->at);
     bool few = n_rows <= FEW;
-    for (int c = 0; few && c < cells; c++) {
-        fetch(values + c * (int64_t)v->nb[1], call->dv);
+    for (int c = 0; few && c < t->n_cells; c++) {
+        fetch(t->block_values[c], call->dv);
     }
-    if (cells < CELLS) { /* columns that no product writes are masked, and must be numbers */
+    if (t->n_cells < CELLS) { /* columns that no product writes are masked, and must be numbers */
         memset(t->scores, 0, sizeof(float) * (size_t)(t->n * CELLS));
         memset(t->keys, 0, sizeof(float) * (size_t)(call->dk * CELLS));
     }
     if (few && call->dk % LANES == 0) {
-        score_few(t, rows, n_rows, keys, (int64_t)k->nb[1], cells, call->dk);
+        score_few(t, rows, n_rows, call->dk);
     } else {
-        turn_over(t->keys, keys, (int64_t)k->nb[1], cells, call->dk);
-        products(false, rows, n_rows, t->q, call->dk, call->dk, t->keys, CELLS * sizeof(float),
-                 t->scores, CELLS, true);
+        turn_over(t->keys, t, call->dk);
+        products(false, rows, n_rows, t->q, call->dk, call->dk, t->keys, CELLS, t->scores, CELLS,
+                 true);
     }
     for (int r = 0; r < n_rows; r++) {
         weigh(call, t, rows[r], masks[r]);
     }
     if (few && call->dv == call->width) {
-        products(true, rows, n_rows, t->scores, CELLS, cells, values, (int64_t)v->nb[1], t->out,
+        products(true, rows, n_rows, t->scores, CELLS, t->n_cells, t->block_values, 0, t->out,
                  call->width, false);
         return;
     }
-    for (int c = 0; c < cells; c++) {
-        const ggml_fp16_t *from = (const ggml_fp16_t *)(values + c * (int64_t)v->nb[1]);
+    for (int c = 0; c < t->n_cells; c++) {
+        const ggml_fp16_t *from = t->block_values[c];
         float *to = t->values + c * call->width;
         int64_t d = 0;
         for (; d + LANES <= call->dv; d += LANES) {
@@ -438,8 +440,53 @@ static void block(const struct call *call, struct tile *t, int64_t cell) {
             to[d] = d < call->dv ? GGML_CPU_FP16_TO_FP32(from[d]) : 0;
         }
     }
-    products(false, rows, n_rows, t->scores, CELLS, cells, t->values,
-             call->width * (int64_t)sizeof(float), t->out, call->width, false);
+    products(false, rows, n_rows, t->scores, CELLS, t->n_cells, t->values, call->width, t->out,
+             call->width, false);
+}
+
+/* seen[c]: 0 where no token of the tile sees cell from + c. Returns whether one sees any. */
+static bool look(const struct call *call, const struct tile *t, int64_t from, int n,
+                 uint16_t *seen) {
+    memset(seen, call->mask == NULL ? 0xff : 0, CELLS * sizeof *seen);
+    for (int i = 0; i < t->tokens && call->mask != NULL; i++) {
+        const ggml_fp16_t *m = cell_of(call->mask, t->token + i, 0, t->at % call->mask->ne[3]);
+        if (n == CELLS) {
+            for (int c = 0; c < CELLS; c++) {
+                seen[c] |= (uint16_t)(m[from + c] ^ HIDDEN);
+            }
+        }
+        for (int c = 0; c < n && n < CELLS; c++) {
+            seen[c] |= (uint16_t)(m[from + c] ^ HIDDEN);
+        }
+    }
+    uint32_t any = 0;
+    for (int c = 0; c < CELLS; c++) {
+        any |= seen[c];
+    }
+    return any != 0;
+}
+
+/* All blocks of a tile. Timelines that were read side by side lie in each other's cells. */
+static void blocks(const struct call *call, struct tile *t) {
+    uint16_t seen[CELLS];
+    t->n_cells = 0;
+    for (int64_t from = 0; from < call->n_cells; from += CELLS) {
+        int n = call->n_cells - from < CELLS ? (int)(call->n_cells - from) : CELLS;
+        if (!look(call, t, from, n, seen)) {
+            continue;
+        }
+        for (int c = 0; c < n; c++) {
+            t->cells[t->n_cells] = from + c;
+            t->n_cells += seen[c] != 0;
+            if (t->n_cells == CELLS) {
+                block(call, t);
+                t->n_cells = 0;
+            }
+        }
+    }
+    if (t->n_cells > 0) {
+        block(call, t);
+    }
 }
 
 /* Biases by distance (Press and others, arXiv 2108.12409), as ggml spreads them over the heads. */
@@ -467,9 +514,7 @@ static void compute(const struct call *call, struct tile *t) {
         t->slope[r] = slope_of(call, head);
     }
     memset(t->out, 0, sizeof(float) * (size_t)(t->n * call->width));
-    for (int64_t cell = 0; cell < call->n_cells; cell += CELLS) {
-        block(call, t, cell);
-    }
+    blocks(call, t);
     for (int r = 0; r < t->n; r++) {
         int64_t head = t->head + r % t->heads, token = t->token + r / t->heads;
         float *out = t->out + r * call->width, by = 1;
@@ -525,7 +570,7 @@ static void attend(const struct ggml_compute_params *params, const struct call *
         (share <= FEW ? work < 4 * params->nth && params->nth > 1 : work < TILES)) {
         heads = 1;
     }
-    int64_t tokens = (work + TILES - 1) / TILES;
+    int64_t tokens = call->n_tokens <= APART ? 1 : (work + TILES - 1) / TILES;
     tokens = tokens < most / heads ? tokens : most / heads;
     int64_t across = (call->n_tokens + tokens - 1) / tokens;
     int64_t n = batch * (call->n_heads / heads) * across;
