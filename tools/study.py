@@ -31,6 +31,7 @@ TEXTS = ["wiki_en", "code_python", "biomed_en", "stories_en", "shakespeare", "ma
          "travel_en", "biographies_en", "french", "spanish", "chinese_poetry"]
 SETS = ["arc_easy", "openbookqa", "copa", "boolq", "winogrande", "commonsenseqa"]
 EXPERTS = ["biomed_en", "code_python", "french", "law_en", "math_en", "shakespeare", "spanish"]
+SCALES = [0.5, 1.5, 0.25, 0.75, 1.25, 2, 0.1, 0.4, 0.6, 0.9, 1.1, 1.4, 1.75, 2.5, 0.3, 3]  # of the experts, as further newcomers
 PAIR = {"smollm2-135m": None, "gemma-3-270m": None}  # the default pack
 GRID = ["fixed:%g/%g" % (k / 10, 1 - k / 10) for k in range(11)]  # of two members: the best with hindsight
 TAUS = [0.05, 0.1, 0.25, 0.5, 2, 4]
@@ -259,7 +260,8 @@ class Study:
         base = {"smollm2-135m": "smollm2-135m"}
         for name in EXPERTS:
             base["expert-" + name] = "smollm2-135m,lora=%s" % (SHARED / "models" / "lora" / (name + ".gguf"))
-        order = dict(base, **{"gemma-3-270m": "gemma-3-270m"}, **tiny)
+        order = dict(base, **{"gemma-3-270m": "gemma-3-270m"})
+        order.update(("%s-x%g" % (name, scale), "%s:%g" % (base["expert-" + name], scale)) for scale in SCALES for name in EXPERTS)
         if a.model:
             order = dict(self.members, **tiny)
         packs = [dict(list(order.items())[:k]) for k in a.growth]
@@ -356,8 +358,8 @@ def arguments():
     p.add_argument("--lengths", type=whole, default=LENGTHS, help="bytes of prompt")
     p.add_argument("--filler", type=int, default=600, help="bytes of irrelevant text before a question")
     p.add_argument("--shots", type=whole, default=[0, 2, 5])
-    p.add_argument("--growth", type=whole, default=[1, 2, 4, 8, 9],
-                   help="members of the growing packs; from 10 on tiny models, whose contexts hold 200 bytes and little more")
+    p.add_argument("--growth", type=whole, default=[1, 2, 4, 8, 9, 121],
+                   help="members of the growing packs; from 10 on the experts at other scales")
     p.add_argument("--growth-windows", type=int, default=5)
     p.add_argument("--growth-context", type=int, default=400)
     p.add_argument("--growth-scored", type=int, default=800)

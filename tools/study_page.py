@@ -263,26 +263,16 @@ def number(value):
     return "–" if math.isnan(value) else "%.2f" % value
 
 
-def part_d(page, study, got):
-    page.say("## d. Packs that grow", "")
-    sizes = [k for k in got if got[k]["records"]]
-    missing = [k for k in got if not got[k]["records"]]
-    if not sizes:
-        page.say(NOT_RUN)
-        return
+CROWD = 100  # packs of more than so many are read on fewer windows
+
+
+def growth_rows(got, sizes):
+    """On the windows that all these packs have: {text: number}, rows of a table, lines of a plot."""
     common = set.intersection(*({r["id"] for r in got[k]["records"]} for k in sizes))
-    if not common:
-        page.say(NOT_RUN)
-        return
     texts = {k: by_text([r for r in got[k]["records"] if r["id"] in common]) for k in sizes}
-    largest = max(sizes)
-    first = "member:" + got[largest]["members"][0]
-    base = series(texts[largest], first)
-    a = study.args
-    page.say("Members join in this order: %s. Windows from the last 15 %% of each expert's text, which no adapter was trained on: %s; %d bytes of "
-             "prompt, %d scored, in bytes. Change in bits/byte against the first member alone; and against the best single member of the same pack, chosen "
-             "with hindsight for each text." % (", ".join("`%s`" % m for m in got[largest]["members"]), ", ".join(
-                 "%s %d" % (t, len(w)) for t, w in texts[largest].items()), a.growth_context, a.growth_scored))
+    if not common:
+        return {}, [], {}
+    base = series(texts[sizes[-1]], "member:" + got[sizes[-1]]["members"][0])
     rows, lines = [], {}
     for k in sizes:
         best = series(texts[k], "best member")
@@ -291,8 +281,27 @@ def part_d(page, study, got):
             d, e = change(values, base), change(values, best)
             lines.setdefault(m, []).append((k, *d))
             rows.append([k, "`%s`" % m, "%.4f" % total(values), signed(d[0]), interval(*d[1:]), signed(e[0]), interval(*e[1:])])
-    page.table("growth", ["members", "method", "bits/byte", "% against the first member", "95 % interval", "% against the pack's best member",
-                          "95 % interval "], rows)
+    return {t: len(w) for t, w in texts[sizes[-1]].items()}, rows, lines
+
+
+def part_d(page, study, got):
+    page.say("## d. Packs that grow", "")
+    sizes = sorted(k for k in got if got[k]["records"] and k <= CROWD)
+    crowds = sorted(k for k in got if got[k]["records"] and k > CROWD)
+    missing = [k for k in got if not got[k]["records"]]
+    windows, rows, lines = growth_rows(got, sizes) if sizes else ({}, [], {})
+    if not rows:
+        page.say(NOT_RUN)
+        return
+    largest = sizes[-1]
+    first = "member:" + got[largest]["members"][0]
+    a = study.args
+    header = ["members", "method", "bits/byte", "% against the first member", "95 % interval", "% against the pack's best member", "95 % interval "]
+    page.say("Members join in this order: %s. Windows from the last 15 %% of each expert's text, which no adapter was trained on: %s; %d bytes of "
+             "prompt, %d scored, in bytes. Change in bits/byte against the first member alone; and against the best single member of the same pack, chosen "
+             "with hindsight for each text." % (", ".join("`%s`" % m for m in got[largest]["members"]), ", ".join(
+                 "%s %d" % t for t in windows.items()), a.growth_context, a.growth_scored))
+    page.table("growth", header, rows)
     each, alone = [], by_text(got[largest]["records"])  # of the largest pack also what smaller ones did not get to
     for t in alone:
         one = {t: alone[t]}
@@ -310,9 +319,16 @@ def part_d(page, study, got):
                       "chosen with hindsight: `exact` %s %% %s, `sim` %s %%, `uniform` %s %%." % (
                           sum(map(len, alone.values())), largest, signed(pack["exact"][0]), signed(pack["uniform"][0]), signed(apart["exact"][0]),
                           interval(*apart["exact"][1:]), signed(apart["sim"][0]), signed(apart["uniform"][0])))
+    windows, rows, lines = growth_rows(got, [largest, *crowds]) if crowds else ({}, [], {})
+    if rows:
+        page.say("### More than a hundred", "", "The same experts at further scales join, on fewer windows (%s). The pack of %d stands beside it on the same "
+                 "ones." % (", ".join("%s %d" % t for t in windows.items()), largest))
+        page.table("crowd", header, rows)
+        page.found.append("**A pack of %d** (%d window(s)): `exact` %s %% against the first member alone, `uniform` %s %%; the pack of %d there: %s and %s %%." % (
+            crowds[-1], sum(windows.values()), signed(lines["exact"][-1][1]), signed(lines["uniform"][-1][1]), largest,
+            signed(lines["exact"][0][1]), signed(lines["uniform"][0][1])))
     if missing:
         page.say("Packs of %s: %s." % (", ".join(map(str, missing)), NOT_RUN))
-    page.say("Packs of more than a hundred: " + NOT_RUN + " (`tests/bench/crowd_pack.py` writes one).")
 
 
 def part_e(page, study, got, a):

@@ -189,8 +189,8 @@ class Known(Served):
         pinned = self.echo("pack", ids, packllm={"weights": [1, 0]})
         self.check_shape(pinned, len(ids))
         alone = self.echo("stories260K", ids)
-        for a, b in zip(pinned["token_logprobs"][1:], alone["token_logprobs"][1:]):
-            self.assertAlmostEqual(a, b, delta=2e-3)
+        for a, b in zip(pinned["token_logprobs"][1:], alone["token_logprobs"][1:]):  # in batches of other shapes
+            self.assertAlmostEqual(a, b, delta=5e-3)
         self.check_shape(self.echo("pack", ids, packllm={"context_tokens": 10}), len(ids))
 
     def test_running_weights_are_causal(self):

@@ -321,7 +321,7 @@ class Bodies(Served):
     def test_clients_that_leave(self):
         for stream in (True, False):
             before = self.server.metric("requests_cancelled_total")
-            data = json.dumps({"prompt": ONCE, "max_tokens": 100, "n": 16, "stream": stream, "temperature": 1,
+            data = json.dumps({"prompt": ONCE, "max_tokens": 400, "n": 16, "stream": stream, "temperature": 1,
                                "ignore_eos": True, "model": "stories260K"}).encode()
             with self.server.socket() as s:
                 s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
