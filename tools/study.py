@@ -358,8 +358,8 @@ def arguments():
     p.add_argument("--lengths", type=whole, default=LENGTHS, help="bytes of prompt")
     p.add_argument("--filler", type=int, default=600, help="bytes of irrelevant text before a question")
     p.add_argument("--shots", type=whole, default=[0, 2, 5])
-    p.add_argument("--growth", type=whole, default=[1, 2, 4, 8, 9, 121],
-                   help="members of the growing packs; from 10 on the experts at other scales")
+    p.add_argument("--growth", type=whole, help="members of the growing packs; from 10 on the experts at other scales (1,2,4,8,9; with "
+                   "--full also 121, of which a window takes minutes)")
     p.add_argument("--growth-windows", type=int, default=5)
     p.add_argument("--growth-context", type=int, default=400)
     p.add_argument("--growth-scored", type=int, default=800)
@@ -379,6 +379,7 @@ def arguments():
         if part not in BUDGETS or not seconds.replace(".", "").isdigit():
             p.error("--budget %s: PART=SECONDS is wanted, a part of %s" % (one, ", ".join(BUDGETS)))
         a.budgets[part] = float(seconds)
+    a.growth = a.growth or [1, 2, 4, 8, 9, *([121] if a.full else [])]
     if a.full:
         a.budgets = dict.fromkeys(BUDGETS, 1e9)
     a.work, a.out = a.work.resolve(), a.out.resolve()

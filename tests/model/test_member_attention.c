@@ -121,7 +121,7 @@ static double difference(const struct parts *x, const struct problem *p, int64_t
         : head < power
             ? pow(2, -(double)p->bias * (double)(head + 1) / (double)power)
             : pow(2, -(double)p->bias / 2 * (double)(2 * (head - power) + 1) / (double)power);
-    double *weights = calloc((size_t)p->cells, sizeof *weights), most = -INFINITY, sum = 0,
+    double *weights = calloc((size_t)p->cells, sizeof *weights), most = (double)-INFINITY, sum = 0,
            worst = 0;
     assert_non_null(weights);
     for (int64_t c = 0; c < p->cells; c++) {
@@ -131,7 +131,7 @@ static double difference(const struct parts *x, const struct problem *p, int64_t
         }
         s /= sqrt((double)p->dk);
         s = p->cap > 0 ? (double)p->cap * tanh(s / (double)p->cap) : s;
-        weights[c] = -INFINITY;
+        weights[c] = (double)-INFINITY;
         if (sees(p, token, c)) {
             weights[c] = s + (x->mask == NULL ? 0 : slope * half_at(x->mask, c, token, 0));
         }

@@ -78,7 +78,8 @@ static void test_products(void **state) {
                                            GGML_TYPE_Q8_0};
     static const struct {
         int64_t m, k;
-    } shapes[] = {{1, 32}, {2, 64}, {7, 576}, {64, 640}, {33, 1536}, {2100, 64}, {5, 8192}, {3, 8224}};
+    } shapes[] = {{1, 32},    {2, 64},    {7, 576},  {64, 640},
+                  {33, 1536}, {2100, 64}, {5, 8192}, {3, 8224}};
     (void)state;
     for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
