@@ -168,14 +168,16 @@ static int write_reply(struct chat *chat, bool *stopped) {
     for (;;) {
         struct packllm_piece piece = {.text = "", .token = -1};
         enum packllm_status status = packllm_session_step(work->session, &piece, &work->err);
-        if (stop_asked() && chat->talks && stop_forgive()) {
+        bool asked =
+            stop_asked(); /* once: it may come at any time, and is then for the next step */
+        if (asked && chat->talks && stop_forgive()) {
             *stopped = true;
             return EXIT_FINE;
         }
         if (status < 0) {
             return ui_status(work->cli, status, &work->err);
         }
-        if (stop_asked()) {
+        if (asked) {
             return stop_exit();
         }
         if (piece.size > 0 && !buf_add(&chat->reply, piece.text, piece.size)) {
@@ -183,6 +185,10 @@ static int write_reply(struct chat *chat, bool *stopped) {
         }
         int code =
             work->cli->json ? EXIT_FINE : run_emit(work->cli, piece.text, piece.size, chat->safe);
+        if (code > EXIT_SIGNAL && chat->talks && stop_forgive()) { /* while a slow terminal wrote */
+            *stopped = true;
+            return EXIT_FINE;
+        }
         if (code != EXIT_FINE || status == PACKLLM_FINISHED) {
             return code;
         }
