@@ -162,22 +162,15 @@ static int print_json(struct chat *chat, const char *finish) {
     return code;
 }
 
-/* *stopped: by Ctrl-C, which the person at the terminal is forgiven. */
-static int write_reply(struct chat *chat, bool *stopped) {
+static int write_reply(struct chat *chat) {
     struct work *work = &chat->work;
     for (;;) {
         struct packllm_piece piece = {.text = "", .token = -1};
         enum packllm_status status = packllm_session_step(work->session, &piece, &work->err);
-        bool asked =
-            stop_asked(); /* once: it may come at any time, and is then for the next step */
-        if (asked && chat->talks && stop_forgive()) {
-            *stopped = true;
-            return EXIT_FINE;
-        }
         if (status < 0) {
             return ui_status(work->cli, status, &work->err);
         }
-        if (asked) {
+        if (stop_asked()) {
             return stop_exit();
         }
         if (piece.size > 0 && !buf_add(&chat->reply, piece.text, piece.size)) {
@@ -185,10 +178,6 @@ static int write_reply(struct chat *chat, bool *stopped) {
         }
         int code =
             work->cli->json ? EXIT_FINE : run_emit(work->cli, piece.text, piece.size, chat->safe);
-        if (code > EXIT_SIGNAL && chat->talks && stop_forgive()) { /* while a slow terminal wrote */
-            *stopped = true;
-            return EXIT_FINE;
-        }
         if (code != EXIT_FINE || status == PACKLLM_FINISHED) {
             return code;
         }
@@ -198,7 +187,6 @@ static int write_reply(struct chat *chat, bool *stopped) {
 
 static int answer(struct chat *chat) {
     struct work *work = &chat->work;
-    bool stopped = false;
     buf_cut(&chat->reply, 0);
     enum packllm_status status =
         packllm_session_chat(work->session, chat->messages, chat->n, &work->err);
@@ -217,7 +205,10 @@ static int answer(struct chat *chat) {
     }
     chat->weighed = true;
     begin_why(chat);
-    int code = write_reply(chat, &stopped);
+    int code = write_reply(chat);
+    /* Ctrl-C, wherever it met the reply: in a step, or while a slow terminal was written to. */
+    bool stopped = code > EXIT_SIGNAL && chat->talks && stop_forgive();
+    code = stopped ? EXIT_FINE : code;
     if (code == EXIT_FINE && work->cli->json) {
         const char *finish =
             stopped ? "cancelled" : packllm_finish_name(packllm_session_finish(work->session));

@@ -12,8 +12,12 @@
 
 #include "llama.h"
 
-/* Of tools/llama/attention.c, where the library has it. */
+/* Whether the library has the attention of tools/llama/attention.c. */
 extern const int packllm_attention __attribute__((weak));
+
+static inline bool oracle_attention_is_ours(void) {
+    return &packllm_attention != NULL && packllm_attention != 0;
+}
 
 struct oracle {
     struct llama_model *model;
@@ -48,9 +52,8 @@ static inline bool oracle_open(struct oracle *o, const char *path, uint32_t n_ct
     cp.n_ctx = n_ctx;
     cp.n_batch = n_ctx;
     cp.n_threads = cp.n_threads_batch = n_threads;
-    cp.flash_attn_type = &packllm_attention != NULL && packllm_attention != 0
-                             ? LLAMA_FLASH_ATTN_TYPE_ENABLED
-                             : LLAMA_FLASH_ATTN_TYPE_DISABLED;
+    cp.flash_attn_type =
+        oracle_attention_is_ours() ? LLAMA_FLASH_ATTN_TYPE_ENABLED : LLAMA_FLASH_ATTN_TYPE_DISABLED;
     o->model = llama_model_load_from_file(path, mp);
     o->context = o->model != NULL ? llama_init_from_model(o->model, cp) : NULL;
     if (o->context == NULL) {

@@ -15,8 +15,7 @@
 #include <ggml.h>
 
 #include "base/rng.h"
-
-extern const int packllm_attention __attribute__((weak));
+#include "oracle.h"
 
 enum mask { WHOLE, CAUSAL, WINDOW, SCATTERED, APART };
 
@@ -157,7 +156,7 @@ static double difference(const struct parts *x, const struct problem *p, int64_t
 }
 
 static void check(const struct problem *p, uint64_t seed) {
-    bool ours = &packllm_attention != NULL && packllm_attention != 0;
+    bool ours = oracle_attention_is_ours();
     struct parts x;
     make(&x, p, seed);
     compute(&x, 1);

@@ -4,8 +4,8 @@
  * bits depend on it, reads a branch's keys once for every branch, and is no faster than products and
  * softmax by themselves; those read the cells of all other timelines, only to mask them. Here the
  * cells that tokens see are met in blocks of CELLS, in order, and a block is multiplied with all rows
- * that see some of it. ours.cmake puts this before ggml's, which has the rest
- * (other types, other processors).
+ * that see some of it. ours.cmake puts this before ggml's, which has the rest (other types, other
+ * processors).
  *
  * Online softmax: Milakov and Gimelshein, arXiv 1805.02867; by blocks: Dao and others, arXiv
  * 2205.14135. Everything is summed in 32 bits. Nothing depends on the number of threads. Sums depend
@@ -35,53 +35,44 @@ const int packllm_attention = 1;
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
 enum { LANES = 16, VECTORS = 4 };
 typedef __m512 floats;
-INLINE floats load(const float *at) {
-    return _mm512_loadu_ps(at);
-}
+#define WIDE(operation) _mm512_##operation
 INLINE floats load_half(const ggml_fp16_t *at) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)at));
 }
-INLINE void store(float *at, floats x) {
-    _mm512_storeu_ps(at, x);
-}
-INLINE floats same(float x) {
-    return _mm512_set1_ps(x);
-}
-INLINE floats add_product(floats a, floats b, floats sum) {
-    return _mm512_fmadd_ps(a, b, sum);
-}
-INLINE floats greater(floats a, floats b) {
-    return _mm512_max_ps(a, b);
-}
-INLINE __m128 quarter(floats x) { /* sums of every fourth lane */
-    __m256 half = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
-    return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+INLINE __m256 half(floats x) { /* sums of every eighth lane */
+    return _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
 }
 #else
 enum { LANES = 8, VECTORS = 2 };
 typedef __m256 floats;
-INLINE floats load(const float *at) {
-    return _mm256_loadu_ps(at);
-}
+#define WIDE(operation) _mm256_##operation
 INLINE floats load_half(const ggml_fp16_t *at) {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)at));
 }
-INLINE void store(float *at, floats x) {
-    _mm256_storeu_ps(at, x);
-}
-INLINE floats same(float x) {
-    return _mm256_set1_ps(x);
-}
-INLINE floats add_product(floats a, floats b, floats sum) {
-    return _mm256_fmadd_ps(a, b, sum);
-}
-INLINE floats greater(floats a, floats b) {
-    return _mm256_max_ps(a, b);
-}
-INLINE __m128 quarter(floats x) {
-    return _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+INLINE __m256 half(floats x) {
+    return x;
 }
 #endif
+
+INLINE floats load(const float *at) {
+    return WIDE(loadu_ps)(at);
+}
+INLINE void store(float *at, floats x) {
+    WIDE(storeu_ps)(at, x);
+}
+INLINE floats same(float x) {
+    return WIDE(set1_ps)(x);
+}
+INLINE floats add_product(floats a, floats b, floats sum) {
+    return WIDE(fmadd_ps)(a, b, sum);
+}
+INLINE floats greater(floats a, floats b) {
+    return WIDE(max_ps)(a, b);
+}
+INLINE __m128 quarter(floats x) { /* sums of every fourth lane */
+    __m256 two = half(x);
+    return _mm_add_ps(_mm256_castps256_ps128(two), _mm256_extractf128_ps(two, 1));
+}
 
 enum {
     CELLS = GGML_FA_TILE_KV,
@@ -351,12 +342,12 @@ static void weigh(const struct call *call, struct tile *t, int row, const ggml_f
         sum = add_product(one, x, sum);
     }
     if (top > t->most[row]) {
-        floats by = same(expf(t->most[row] - top));
+        float by = expf(t->most[row] - top);
         float *out = t->out + row * call->width;
         for (int64_t d = 0; d < call->width; d += LANES) {
-            store(out + d, add_product(by, load(out + d), same(0)));
+            store(out + d, add_product(same(by), load(out + d), same(0)));
         }
-        t->sum[row] *= expf(t->most[row] - top);
+        t->sum[row] *= by;
         t->most[row] = top;
     }
     store(lanes, sum);
@@ -410,13 +401,17 @@ static void block(const struct call *call, struct tile *t) {
     for (int c = 0; few && c < t->n_cells; c++) {
         fetch(t->block_values[c], call->dv);
     }
-    if (t->n_cells < CELLS) { /* columns that no product writes are masked, and must be numbers */
-        memset(t->scores, 0, sizeof(float) * (size_t)(t->n * CELLS));
-        memset(t->keys, 0, sizeof(float) * (size_t)(call->dk * CELLS));
-    }
+    /* Columns behind the block's cells are masked, and must be numbers all the same. */
+    bool rest = t->n_cells < CELLS;
     if (few && call->dk % LANES == 0) {
+        if (rest) {
+            memset(t->scores, 0, sizeof(float) * (size_t)(t->n * CELLS));
+        }
         score_few(t, rows, n_rows, call->dk);
     } else {
+        if (rest) {
+            memset(t->keys, 0, sizeof(float) * (size_t)(call->dk * CELLS));
+        }
         turn_over(t->keys, t, call->dk);
         products(false, rows, n_rows, t->q, call->dk, call->dk, t->keys, CELLS, t->scores, CELLS,
                  true);
@@ -450,12 +445,7 @@ static bool look(const struct call *call, const struct tile *t, int64_t from, in
     memset(seen, call->mask == NULL ? 0xff : 0, CELLS * sizeof *seen);
     for (int i = 0; i < t->tokens && call->mask != NULL; i++) {
         const ggml_fp16_t *m = cell_of(call->mask, t->token + i, 0, t->at % call->mask->ne[3]);
-        if (n == CELLS) {
-            for (int c = 0; c < CELLS; c++) {
-                seen[c] |= (uint16_t)(m[from + c] ^ HIDDEN);
-            }
-        }
-        for (int c = 0; c < n && n < CELLS; c++) {
+        for (int c = 0; c < n; c++) {
             seen[c] |= (uint16_t)(m[from + c] ^ HIDDEN);
         }
     }
