@@ -609,6 +609,17 @@ PACKLLM_API enum packllm_status packllm_session_read(struct packllm_session *ses
                                                      const int32_t *tokens, size_t n,
                                                      packllm_given_fn each, void *data,
                                                      struct packllm_error *err);
+/* How likely a pack finds the n tokens of a text, from one reading of all of it, in bytes (docs/math.md,
+ * "Known tokens"): out_logprob[n] adds up to the pool's log-probability of the text. NAN: not told, log pi
+ * of packllm_session_force is what there is (a member alone has the weight; behind half a character).
+ * out_weights[n][n_members]: those of the byte where each token begins. They are given [n_members]; or
+ * (NULL) from the first `context` tokens; or (0) they run, as in packllm_options_params. E_UNSUPPORTED: the
+ * members share a vocabulary, where log pi is exact. The session needs a prompt, or begin, afterwards. */
+PACKLLM_API enum packllm_status packllm_session_tell(struct packllm_session *session,
+                                                     const int32_t *tokens, size_t n,
+                                                     const double *weights, size_t context,
+                                                     double *out_logprob, double *out_weights,
+                                                     struct packllm_error *err);
 /* The likeliest tokens of the last step (params.n_top), best first. The pointer lives until the next. */
 struct packllm_top {
     int32_t token; /* -1: the end */
@@ -675,7 +686,7 @@ struct packllm_method {
     int32_t experts[3];
     bool whole;     /* sum_i lambda_i P_i(option): a mixture of whole options; linear pool */
     int32_t member; /* >= 0: this member alone, through its byte model; the rest is not looked at */
-    bool canonical; /* with member: along its canonical tokens, as packllm_member_score has it */
+    bool canonical; /* with member: along its canonical tokens, the last one as it is (what lm-eval counts) */
 };
 struct packllm_options_params {
     bool refit; /* lambda from context and option, for each option anew; else from the context */

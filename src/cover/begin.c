@@ -52,6 +52,18 @@ size_t cover_begun(const struct cover *c, struct cover_begun *out) {
     return n;
 }
 
+double cover_ends(const struct cover *c) {
+    const struct cover_view *f = &c->front;
+    double ends = f->lost ? 1.0 : 0.0;
+    for (unsigned i = 0; i < f->n_open && !f->lost; i++) {
+        ends += f->open[i].node->at == f->x ? f->open[i].w : 0.0;
+    }
+    for (unsigned i = 0; i < f->n_parked && !f->lost; i++) {
+        ends += f->parked[i].at == f->x ? f->parked[i].w : 0.0;
+    }
+    return ends;
+}
+
 double cover_ended(const struct cover *c) {
     double ended = 0.0, all = 0.0;
     for (unsigned i = 0; i < c->front.n_open && !c->front.lost; i++) {

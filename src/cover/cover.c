@@ -589,8 +589,9 @@ void cover_canonical(const struct cover *c, size_t from, struct cover_canonical 
             /* The text may end inside what would have been a longer token: the baseline must not
              * pay for that, so the last bytes count as a beginning. */
             const struct cover_slice *s = &c->slices[node->first_slice + depth];
-            nll += log((double)s->ending > 0.0 ? (double)s->ending : 1.0) -
-                   log((double)s->ending + (double)s->longer);
+            out->let_off = log((double)s->ending + (double)s->longer) -
+                           log((double)s->ending > 0.0 ? (double)s->ending : 1.0);
+            nll -= out->let_off;
         }
         out->nll += nll > 0.0 ? nll : 0.0;
         out->nll_full += node->nll_full;

@@ -175,6 +175,8 @@ enum { COVER_BEGUN_MOST = 40 };
 size_t cover_begun(const struct cover *cover, struct cover_begun *out);
 /* P(a token ends where the text does | text), of the histories that are live there. */
 double cover_ended(const struct cover *cover);
+/* The same with the ends that were not opened: for each byte, inside cover_walk's visit. */
+double cover_ends(const struct cover *cover);
 /* About the same behind cover_read_tokens, from what it evaluated: the share of any other end counts as
  * of no end there. Text and rows stay; cover_narrow, or cover_sync and cover_walk, may follow. */
 enum packllm_status cover_ended_told(struct cover *cover, double *out_share,
@@ -200,6 +202,7 @@ struct cover_canonical {
     double nll;      /* bytes from `from` on, over text and END tokens; a token that `from` cuts is
                         conditioned on its part before it, and the last token counts as the
                         beginning of whatever begins with its bytes */
+    double let_off;  /* what the last token does not pay in nll, for something longer may follow */
     double nll_full; /* the same tokens with the softmax over the whole vocabulary, nothing cut */
     uint64_t tokens; /* that end behind `from` */
 };

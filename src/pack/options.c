@@ -16,8 +16,6 @@
 #include "base/status.h"
 #include "math/logsum.h"
 
-enum { BLOCK = 64 }; /* bytes between which a running lambda stays */
-
 struct call {
     struct packllm_session *s;
     const char *context;
@@ -278,10 +276,10 @@ static enum packllm_status score_option(struct call *c, const struct packllm_met
     }
     tally_context(&t, c->context, c->size);
     for (size_t x = c->size; x < c->size + c->options[o].size; x++) {
-        bool turns = x == c->size || (x % BLOCK == 0 && !m->whole);
+        bool turns = x == c->size || (x % PACK_BLOCK == 0 && !m->whole);
         if (c->params.running && turns) {
             double loss;
-            status = weigh(c, m, o, x - x % BLOCK, x == c->size ? out_context : &loss, err);
+            status = weigh(c, m, o, x - x % PACK_BLOCK, x == c->size ? out_context : &loss, err);
             if (status < 0) {
                 break;
             }
@@ -307,7 +305,8 @@ static void score_alone(struct call *c, const struct packllm_method *m, double *
     }
     for (size_t o = 0; o < c->n_options; o++) {
         const struct score_reading *own = o == 0 ? whole : &c->tails[i * c->n_options + o];
-        nll[o] = m->canonical ? own->canonical.nll : 0.0;
+        /* The last token as it is: what lm-eval counts. */
+        nll[o] = m->canonical ? own->canonical.nll + own->canonical.let_off : 0.0;
         for (size_t x = 0; x < c->options[o].size && !m->canonical; x++) {
             nll[o] -= (double)row_of(c, i, o, c->size + x)[(uint8_t)c->options[o].text[x]];
         }

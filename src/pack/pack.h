@@ -21,6 +21,8 @@
 #include "score/tokens.h"
 #include "vocab/prefix.h"
 
+enum { PACK_BLOCK = 64 }; /* bytes between which a running lambda stays */
+
 struct packllm_pack {
     size_t n;
     struct member **members;    /* [n] */

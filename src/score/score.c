@@ -10,11 +10,13 @@
 void score_reading_done(struct score_reading *r) {
     base_free(r->logq);
     base_free(r->parked);
+    base_free(r->ended);
     *r = (struct score_reading){0};
 }
 
 struct visit {
     struct score_reading *r;
+    const struct cover *cover;
     const char *text; /* of this window */
     size_t low;       /* offset of the window in the whole text */
     size_t skip;      /* bytes of the window that another one scores */
@@ -32,12 +34,14 @@ static void visit_byte(void *data, size_t offset, const double *q, double parked
     fuse_floor(q, row);
     fuse_temper(v->temperature, row);
     v->r->parked[at] = (float)parked;
+    v->r->ended[at] = (float)cover_ends(v->cover);
     v->r->nll_model -= (double)row[(uint8_t)v->text[offset]];
 }
 
 /* What the cover says of the text that was set. */
 static enum packllm_status take_window(struct cover *cover, struct visit *v, size_t size,
                                        size_t from, struct packllm_error *err) {
+    v->cover = cover;
     enum packllm_status status = cover_walk_from(cover, v->skip, visit_byte, v, err);
     if (status < 0) {
         return status;
@@ -51,6 +55,7 @@ static enum packllm_status take_window(struct cover *cover, struct visit *v, siz
         size_t low = from > v->low + v->skip ? from - v->low : v->skip;
         cover_canonical(cover, low, &part);
         v->r->canonical.nll += part.nll;
+        v->r->canonical.let_off += part.let_off;
         v->r->canonical.nll_full += part.nll_full;
         v->r->canonical.tokens += part.tokens;
     }
@@ -113,7 +118,8 @@ out:
 static bool reading_room(struct score_reading *r) {
     r->logq = alloc_array(r->bytes, PACKLLM_EVENTS * sizeof *r->logq);
     r->parked = alloc_array(r->bytes, sizeof *r->parked);
-    if (r->logq == NULL || r->parked == NULL) {
+    r->ended = alloc_array(r->bytes, sizeof *r->ended);
+    if (r->logq == NULL || r->parked == NULL || r->ended == NULL) {
         score_reading_done(r);
         return false;
     }

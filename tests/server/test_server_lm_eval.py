@@ -31,10 +31,12 @@ COPA = SHARED / "data" / "copa.jsonl"
 ITEMS = int(os.environ.get("PACKLLM_LM_EVAL_ITEMS", "30"))
 MODELS = tuple(filter(None, os.environ.get("PACKLLM_LM_EVAL_MODELS", "").split(","))) or (STORIES, DREAMS)
 WEIGHTS = [0.6, 0.4]
-# Picks must be the same but where two choices are nearer than this, in nats. Along canonical tokens both add up the
-# same numbers. The byte models behind `member:` and the pools count all ways to spell a text, log pi those of the
-# tokens at hand: for these small models on such text that is up to a tenth of a loss of 50 to 100 nats.
-CANONICAL, BYTES = 0.05, 8
+# Picks must be the same but where two choices are nearer than this, in nats. Both add up the same numbers, which
+# differ by what libllama makes of other batches: more where activations are rounded with quantised weights. The byte
+# models behind `member:` count all ways to spell a text, a member alone through the server its own tokens: for these
+# small models on such text that is up to a tenth of a loss of 50 to 100 nats.
+TINY = MODELS == (STORIES, DREAMS)
+SAME, BYTES = 0.05 if TINY else 0.5, 8
 
 CHOICE = """
 task: packllm_choice
@@ -125,21 +127,21 @@ class LmEval(Served):
         name = self.server.json("/v1/models")["data"][1]["id"]  # the display member: the server's tokenizer is its own
         samples = self.evaluate("packllm_choice", name)
         worst = self.compare(samples, self.ours("canonical:" + name, *self.models),
-                             name + ", canonical", CANONICAL)
-        self.assertLess(worst, 0.02)
+                             name + ", canonical", SAME)
+        self.assertLess(worst, 0.02 if TINY else 1)
         self.compare(samples, self.ours("member:" + name, *self.models), name + ", bytes", BYTES)
 
     def test_a_pack_of_pinned_weights(self):
         pinned = self.server.json("/v1/weights", {"packllm": {"weights": WEIGHTS}})["id"]
         samples = self.evaluate("packllm_choice", "pack@" + pinned)
-        self.compare(samples, self.ours("fixed:%g/%g" % tuple(WEIGHTS), *self.models), "pack, pinned", BYTES)
+        self.compare(samples, self.ours("fixed:%g/%g" % tuple(WEIGHTS), *self.models), "pack, pinned", SAME)
 
     def test_a_pack_of_running_weights(self):
         samples = self.evaluate("packllm_choice", "pack")
-        self.compare(samples, self.ours("exact", *self.models, mode="running"), "pack, running", BYTES)
+        self.compare(samples, self.ours("exact", *self.models, mode="running"), "pack, running", SAME)
 
     def test_generation(self):
-        if MODELS != (STORIES, DREAMS):
+        if not TINY:
             self.skipTest("the stories are those of the tiny models")
         for model in (STORIES.stem, "pack"):
             for sample in self.evaluate("packllm_write", model, backend="auto"):

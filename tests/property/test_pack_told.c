@@ -1,0 +1,229 @@
+/* test_pack_told.c - how likely a pack finds given tokens, from one reading of the text. Goals: they add up
+ * to what packllm_session_score finds in the same bytes, and to what packllm_session_options finds in two
+ * options behind one context, with weights that run; where each byte is a token they are its score;
+ * what stands behind a token changes nothing before it; nothing is told of a member
+ * alone, or behind half a character; wrong use is refused. */
+#define PACKLLM_EXPERIMENTAL
+#include <math.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "fake.h"
+#include "packllm/packllm.h"
+
+#include "check.h"
+
+enum { CASES = 120, TEXT = 150, ROOM = 4 * TEXT + 8, CONTEXT = 1024 };
+
+static struct packllm_error err;
+static double halves[] = {0.5, 0.5}, alone[] = {1.0, 0.0};
+
+struct pair {
+    struct fake *fake[2];
+    struct packllm_pack *pack;
+    struct packllm_session *session;
+    double logprob[ROOM], weights[2 * ROOM];
+};
+
+static void open_pair(struct pair *p, uint64_t seed, enum fake_vocabulary display, double *fixed) {
+    static const enum fake_vocabulary kinds[] = {FAKE_NESTED, FAKE_TWINS, FAKE_UTF8};
+    struct packllm_own_member own[2];
+    struct packllm_session_params params = packllm_session_params_default();
+    for (size_t i = 0; i < 2; i++) {
+        struct fake_params fp = fake_params_default();
+        fp.seed = 2 * seed + i;
+        fp.n_ctx = CONTEXT;
+        p->fake[i] = fake_open(i == 0 ? display : kinds[seed % 3], &fp);
+        own[i] = fake_member(p->fake[i], i == 0 ? "display" : "other");
+    }
+    assert_int_equal(packllm_pack_open_own(&p->pack, own, 2, NULL, &err), PACKLLM_OK);
+    params.display = 0;
+    params.space = PACKLLM_SPACE_BYTES;
+    params.weigher = fixed != NULL ? PACKLLM_WEIGH_FIXED : params.weigher;
+    params.fixed = fixed;
+    assert_int_equal(packllm_session_open(&p->session, p->pack, &params, &err), PACKLLM_OK);
+}
+
+static void close_pair(struct pair *p) {
+    packllm_session_close(p->session);
+    packllm_pack_close(p->pack);
+    fake_close(p->fake[0]);
+    fake_close(p->fake[1]);
+}
+
+/* Sum over tokens[from..n) in nats; all of them are told. */
+static double told(struct pair *p, const char *text, size_t size, const double *weights,
+                   size_t from, size_t *out_n) {
+    int32_t tokens[ROOM];
+    double sum = 0.0;
+    long n = fake_tokenize(p->fake[0], text, size, tokens, ROOM);
+    assert_true(n > 0);
+    assert_int_equal(packllm_session_tell(p->session, tokens, (size_t)n, weights, 0, p->logprob,
+                                          p->weights, &err),
+                     PACKLLM_OK);
+    for (size_t k = from; k < (size_t)n; k++) {
+        assert_true(p->logprob[k] <= 0.0 && isfinite(p->logprob[k]));
+        sum += p->logprob[k];
+    }
+    *out_n = (size_t)n;
+    return sum;
+}
+
+static enum fake_vocabulary kind_of(uint64_t seed) {
+    static const enum fake_vocabulary kinds[] = {FAKE_BYTES, FAKE_NESTED, FAKE_UTF8, FAKE_TWINS,
+                                                 FAKE_USER};
+    return kinds[seed % 5];
+}
+
+static void adds_up_to_the_score(void **state) {
+    static struct pair p; /* large */
+    (void)state;
+    for (uint64_t seed = check_first_seed(); seed < check_first_seed() + CASES; seed++) {
+        char text[4 * TEXT];
+        uint64_t rng = seed;
+        size_t size = fake_text(&rng, text, TEXT, true), n;
+        struct packllm_score score;
+        open_pair(&p, seed, kind_of(seed), halves);
+        double sum = told(&p, text, size, halves, 0, &n);
+        assert_int_equal(packllm_session_score(p.session, text, size, NULL, &score, &err),
+                         PACKLLM_OK);
+        double bits = -score.bits_per_byte * (double)size;
+        CHECK_CASE(seed, fabs(sum - bits * log(2.0)) < 1e-3, "%g nats, score has %g", sum,
+                   bits * log(2.0));
+        close_pair(&p);
+    }
+}
+
+/* The same beginning, two ways to go on; the first may be begun by a token of either. */
+static void adds_up_to_the_options(void **state) {
+    static struct pair p;
+    (void)state;
+    for (uint64_t seed = check_first_seed(); seed < check_first_seed() + CASES; seed++) {
+        static const char *const ways[] = {" the cat sat on a mat", " we went in again and again"};
+        char text[4 * TEXT + 64];
+        uint64_t rng = seed;
+        size_t size = fake_text(&rng, text, TEXT, true), n = 0;
+        struct packllm_method method = packllm_method_default();
+        struct packllm_options_params params = {.running = true, .fresh = true};
+        struct packllm_option options[2];
+        struct packllm_options found;
+        double sum[2];
+        open_pair(&p, seed, kind_of(seed), NULL);
+        for (size_t o = 0; o < 2; o++) {
+            options[o] = (struct packllm_option){.text = ways[o], .size = strlen(ways[o])};
+            memcpy(text + size, ways[o], options[o].size);
+            sum[o] = told(&p, text, size + options[o].size, NULL, 0, &n);
+        }
+        assert_int_equal(packllm_session_options(p.session, text, size, options, 2, &method, 1,
+                                                 &params, &found, &err),
+                         PACKLLM_OK);
+        CHECK_CASE(seed, fabs(sum[1] - sum[0] - (found.nll[0] - found.nll[1])) < 1e-3,
+                   "%g nats apart, the options %g", sum[1] - sum[0], found.nll[0] - found.nll[1]);
+        packllm_options_done(&found);
+        close_pair(&p);
+    }
+}
+
+static void keep_byte(void *data, size_t offset, double log2_pack, const double *log2_members,
+                      double parked) {
+    double *log_p = data;
+    (void)log2_members;
+    (void)parked;
+    log_p[offset] = log2_pack * log(2.0);
+}
+
+static void is_the_score_of_each_byte(void **state) {
+    static struct pair p;
+    (void)state;
+    for (uint64_t seed = check_first_seed(); seed < check_first_seed() + CASES / 4; seed++) {
+        char text[4 * TEXT];
+        double log_p[4 * TEXT];
+        uint64_t rng = seed;
+        size_t size = fake_text(&rng, text, TEXT, true), n;
+        struct packllm_score_params params = packllm_score_params_default();
+        struct packllm_score score;
+        params.per_byte = keep_byte;
+        params.per_byte_data = log_p;
+        open_pair(&p, seed, FAKE_BYTES, halves);
+        (void)told(&p, text, size, halves, 0, &n);
+        assert_int_equal(n, size);
+        assert_int_equal(packllm_session_score(p.session, text, size, &params, &score, &err),
+                         PACKLLM_OK);
+        for (size_t k = 0; k < n; k++) {
+            CHECK_CASE(seed, fabs(log_p[k] - p.logprob[k]) < 1e-5, "byte %zu: %g, score has %g", k,
+                       p.logprob[k], log_p[k]);
+        }
+        close_pair(&p);
+    }
+}
+
+static void is_causal(void **state) {
+    static struct pair p, q;
+    (void)state;
+    for (uint64_t seed = check_first_seed(); seed < check_first_seed() + CASES / 4; seed++) {
+        char text[4 * TEXT];
+        int32_t tokens[ROOM];
+        uint64_t rng = seed;
+        size_t size = fake_text(&rng, text, TEXT, true), n;
+        open_pair(&p, seed, kind_of(seed), NULL);
+        open_pair(&q, seed, kind_of(seed), NULL);
+        (void)told(&p, text, size, NULL, 0, &n);
+        (void)fake_tokenize(p.fake[0], text, size, tokens, ROOM);
+        size_t part = n / 2;
+        assert_int_equal(packllm_session_tell(q.session, tokens, part, NULL, 0, q.logprob,
+                                              q.weights, &err),
+                         PACKLLM_OK);
+        bool open = false; /* what is told may end before the part does, inside a character */
+        open = open || !(q.logprob[part - 1] < 0.0); /* and at its end a token may make up for others */
+        for (size_t k = 0; k + 1 < part; k++) {
+            open = open || isnan(q.logprob[k + 1]);
+            CHECK_CASE(seed, open || fabs(p.logprob[k] - q.logprob[k]) < 1e-6, "token %zu of %zu: %g and %g",
+                       k, part, p.logprob[k], q.logprob[k]);
+            CHECK_CASE(seed, memcmp(&p.weights[2 * k], &q.weights[2 * k], 2 * sizeof(double)) == 0,
+                       "weights of token %zu", k);
+        }
+        close_pair(&p);
+        close_pair(&q);
+    }
+}
+
+static void what_is_not_told(void **state) {
+    static struct pair p;
+    int32_t tokens[ROOM];
+    (void)state;
+    open_pair(&p, 1, FAKE_BYTES, NULL);
+    long n = fake_tokenize(p.fake[0], "ab\xc3\xa9", 4, tokens, ROOM);
+    assert_int_equal(n, 4);
+    assert_int_equal(
+        packllm_session_tell(p.session, tokens, 4, alone, 0, p.logprob, p.weights, &err),
+        PACKLLM_OK);
+    assert_true(isnan(p.logprob[0]) && isnan(p.logprob[3]) && p.weights[0] == 1.0);
+    assert_int_equal(
+        packllm_session_tell(p.session, tokens, 3, halves, 0, p.logprob, p.weights, &err),
+        PACKLLM_OK);
+    assert_true(p.logprob[1] < 0.0 && isnan(p.logprob[2]));
+    /* Weights from a context are those of the context as a prompt. */
+    struct packllm_weights found;
+    assert_int_equal(packllm_session_tell(p.session, tokens, 4, NULL, 2, p.logprob, p.weights, &err),
+                     PACKLLM_OK);
+    assert_int_equal(packllm_session_weigh(p.session, "ab", 2, &err), PACKLLM_OK);
+    assert_int_equal(packllm_session_weights(p.session, &found), PACKLLM_OK);
+    assert_true(fabs(found.members[0].weight - p.weights[0]) < 1e-9 &&
+                fabs(found.members[0].weight - p.weights[6]) < 1e-9);
+    tokens[1] = -1;
+    assert_int_equal(packllm_session_tell(p.session, tokens, 4, NULL, 0, p.logprob, p.weights, &err),
+                     PACKLLM_E_TEXT);
+    tokens[1] = tokens[2]; /* the first half of a character, twice */
+    assert_int_equal(packllm_session_tell(p.session, tokens, 4, NULL, 0, p.logprob, p.weights, &err),
+                     PACKLLM_E_TEXT);
+    close_pair(&p);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(adds_up_to_the_score), cmocka_unit_test(adds_up_to_the_options),
+        cmocka_unit_test(is_the_score_of_each_byte), cmocka_unit_test(is_causal),
+        cmocka_unit_test(what_is_not_told),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
