@@ -1196,6 +1196,7 @@ static enum packllm_status open_file(struct member **out, const struct packllm_m
         m->base.n_ctx_train = facts.n_ctx_train;
         m->base.n_seq = facts.n_seq;
         m->base.n_parallel = facts.n_parallel;
+        m->base.rows_stay = CHUNK;
         m->base.prior = spec->prior > 0 ? spec->prior : 1;
         m->base.cap = spec->cap > 0 ? spec->cap : 1;
         m->n_threads = spec->n_threads > 0     ? spec->n_threads

@@ -26,6 +26,9 @@ enum {
     SHORTER = 4       /* so many times as far behind it */
 };
 
+/* Numbers in the rows of a batch from which on each owner reads its own, several at a time. */
+#define ROWS_LARGE 500000
+
 /* Seconds. A long batch keeps others waiting, who may come at any time, and cannot be cancelled. */
 #define BATCH_SECONDS 0.2
 /* Who was expected for his next step and does not come is waited for so long; who is busy with
@@ -64,6 +67,7 @@ struct request {
     void *ctx;
     enum packllm_status status;
     struct packllm_error *err;
+    bool reads; /* its rows of the batch are there */
     bool finished;
 };
 
@@ -82,6 +86,9 @@ struct member_gate {
     struct request *owner[BATCH]; /* of each item */
     size_t index[BATCH];          /* its place in the owner's items */
     size_t from;                  /* its items before this one are left out */
+    const float *row[BATCH];      /* of each item, where owners read their own; else NULL */
+    float greatest[BATCH];        /* of the row */
+    size_t reading;               /* owners that have not read theirs */
 };
 
 /* ---- the gate ------------------------------------------------------------------------------ */
@@ -270,29 +277,98 @@ static size_t gather(struct member_gate *gate) {
     return n;
 }
 
-/* A row goes to its owner, who waits. An owner that fails does not stop the others. */
+/* A row goes to its owner. An owner that fails does not stop the others. */
+static void give_row(struct member_gate *gate, size_t item, const float *logits, float greatest) {
+    struct request *r = gate->owner[item];
+    if (r->status >= 0) {
+        r->view->base.greatest = greatest;
+        r->status = r->on_row(r->ctx, gate->index[item], logits, r->err);
+    }
+}
+
 static enum packllm_status on_row(void *ctx, size_t item, const float *logits,
                                   struct packllm_error *err) {
     struct member_gate *gate = ctx;
-    struct request *r = gate->owner[gate->from + item];
+    const struct member_context *c = shared_of(gate->owner[gate->from + item]->view)->context;
     (void)err;
-    if (r->status >= 0) {
-        r->view->base.greatest = shared_of(r->view)->context->greatest;
-        r->status = r->on_row(r->ctx, gate->index[gate->from + item], logits, r->err);
-    }
+    give_row(gate, gate->from + item, logits, c->greatest);
     return PACKLLM_OK;
 }
 
-/* Evaluates items [from, to) of the batch. Only who is alone in it can be stopped in the middle. */
-static enum packllm_status evaluate(struct member_gate *gate, size_t from, size_t to,
+static enum packllm_status keep_row(void *ctx, size_t item, const float *logits,
                                     struct packllm_error *err) {
+    struct member_gate *gate = ctx;
+    (void)err;
+    gate->row[gate->from + item] = logits;
+    gate->greatest[gate->from + item] =
+        shared_of(gate->owner[gate->from + item]->view)->context->greatest;
+    return PACKLLM_OK;
+}
+
+/* With the lock, which is given back meanwhile: r's rows of the batch. */
+static void read_rows(struct member_gate *gate, struct request *r) {
+    r->reads = false;
+    (void)pthread_mutex_unlock(&gate->lock);
+    for (size_t i = 0; i < BATCH; i++) {
+        if (gate->row[i] != NULL && gate->owner[i] == r) {
+            give_row(gate, i, gate->row[i], gate->greatest[i]);
+        }
+    }
+    (void)pthread_mutex_lock(&gate->lock);
+    if (--gate->reading == 0) {
+        (void)pthread_cond_broadcast(&gate->changed);
+    }
+}
+
+/* The kept rows are read by who asked for them, each in its own thread; own: of this one. */
+static void hand_round(struct member_gate *gate, struct request *own) {
+    (void)pthread_mutex_lock(&gate->lock);
+    for (size_t i = 0; i < BATCH; i++) {
+        if (gate->row[i] != NULL && !gate->owner[i]->reads) {
+            gate->owner[i]->reads = true;
+            gate->reading++;
+        }
+    }
+    (void)pthread_cond_broadcast(&gate->changed);
+    while (gate->reading > 0) {
+        if (own->reads) {
+            read_rows(gate, own);
+        } else {
+            (void)pthread_cond_wait(&gate->changed, &gate->lock);
+        }
+    }
+    (void)pthread_mutex_unlock(&gate->lock);
+    memset(gate->row, 0, sizeof gate->row);
+}
+
+/* Rows of a batch that several owners should read side by side. */
+static bool are_large(const struct member_gate *gate, size_t from, size_t to) {
+    const struct member *real = shared_of(gate->owner[from]->view)->real;
+    size_t rows = 0;
+    for (size_t i = from; i < to; i++) {
+        rows += gate->items[i].want_row;
+    }
+    return real->rows_stay >= to - from && gate->owner[from] != gate->owner[to - 1] &&
+           rows * real->table.n >= ROWS_LARGE;
+}
+
+/* Evaluates items [from, to) of the batch. Only who is alone in it can be stopped in the middle. */
+static enum packllm_status evaluate(struct member_gate *gate, struct request *own, size_t from,
+                                    size_t to, struct packllm_error *err) {
+    bool large = are_large(gate, from, to);
     struct member_context *c = shared_of(gate->owner[from]->view)->context;
     bool alone = gate->owner[from] == gate->owner[to - 1];
     double start = c->seconds;
     gate->from = from;
     c->abort_flag = alone ? gate->owner[from]->view->base.abort_flag : NULL;
-    enum packllm_status status = member_eval(c, gate->items + from, to - from, on_row, gate, err);
+    enum packllm_status status =
+        member_eval(c, gate->items + from, to - from, large ? keep_row : on_row, gate, err);
     c->abort_flag = NULL;
+    if (large && status >= 0) {
+        hand_round(gate, own);
+    } else if (large) {
+        memset(gate->row, 0, sizeof gate->row); /* they are evaluated again */
+    }
     gate->last = c->seconds - start;
     if (status >= 0 && to - from >= BATCH_LEAST) {
         struct shared *m = shared_of(gate->owner[from]->view);
@@ -308,16 +384,16 @@ static enum packllm_status evaluate(struct member_gate *gate, size_t from, size_
 
 /* The batch of n items. If it fails for all, each owner's part is tried alone, so that the error
  * meets whom it concerns. */
-static void evaluate_batch(struct member_gate *gate, size_t n) {
+static void evaluate_batch(struct member_gate *gate, struct request *own, size_t n) {
     struct packllm_error why = {0};
     bool together = gate->owner[0] != gate->owner[n - 1];
-    if (together && evaluate(gate, 0, n, &why) >= 0) {
+    if (together && evaluate(gate, own, 0, n, &why) >= 0) {
         return;
     }
     for (size_t from = 0, to = 0; from < n; from = to) {
         struct request *r = gate->owner[from];
         to = from + r->portion;
-        enum packllm_status status = evaluate(gate, from, to, &why);
+        enum packllm_status status = evaluate(gate, own, from, to, &why);
         if (status < 0 && r->status >= 0) {
             r->status = status;
             if (r->err != NULL) {
@@ -365,7 +441,7 @@ static void sort_out(struct member_gate *gate) {
 
 /* One batch for those who wait. Called with the lock, which is given back meanwhile: requests that
  * come in behind the others are not touched. */
-static void lead(struct member_gate *gate) {
+static void lead(struct member_gate *gate, struct request *own) {
     bool cancelled = false;
     for (struct request *r = gate->waiting; r != NULL; r = r->next) {
         const struct member_context *c = &r->view->base;
@@ -379,7 +455,7 @@ static void lead(struct member_gate *gate) {
         size_t n = gather(gate);
         gate->computing = true;
         (void)pthread_mutex_unlock(&gate->lock);
-        evaluate_batch(gate, n);
+        evaluate_batch(gate, own, n);
         (void)pthread_mutex_lock(&gate->lock);
         gate->computing = false;
     }
@@ -442,10 +518,12 @@ static enum packllm_status view_eval(struct member_context *base, const struct m
     one_less(gate);
     while (!r.finished) {
         double seconds = gate->computing ? 0.0 : until_batch(gate);
-        if (gate->computing) {
+        if (r.reads) {
+            read_rows(gate, &r);
+        } else if (gate->computing) {
             (void)pthread_cond_wait(&gate->changed, &gate->lock);
         } else if (seconds <= 0.0) {
-            lead(gate);
+            lead(gate, &r);
         } else {
             wait_for(gate, seconds);
         }
