@@ -38,9 +38,15 @@ static float exponentials(const float *logits, const int32_t *ids, size_t n, flo
         sums += x;
         memcpy(out + i, &x, sizeof x);
     }
-    for (; i < n; i++) {
-        out[i] = expf(logits[ids[i]] - max);
-        sums[i % VEC_FLOATS] += out[i];
+    if (i < n) { /* the last few with lanes that come to 0 */
+        vec_floats x = {0};
+        x -= HUGE_VALF;
+        for (size_t k = i; k < n; k++) {
+            x[k - i] = logits[ids[k]] - max;
+        }
+        vec_exp_floats(&x);
+        sums += x;
+        memcpy(out + i, &x, (n - i) * sizeof *out);
     }
     return vec_sum_floats(&sums);
 }

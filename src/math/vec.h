@@ -119,6 +119,26 @@ static inline float vec_sum_floats(const vec_floats *x) {
     return (sum[0] + sum[2]) + (sum[1] + sum[3]);
 }
 
+/* The largest of x[n], none of them NaN; -inf for none. */
+static inline float vec_largest(const float *x, size_t n) {
+    vec_floats most = {0}, v;
+    float largest = -HUGE_VALF;
+    size_t i = 0;
+    most -= HUGE_VALF;
+    for (; i + VEC_FLOATS <= n; i += VEC_FLOATS) {
+        memcpy(&v, x + i, sizeof v);
+        vec_float_bits larger = (vec_float_bits)(v > most);
+        most = (vec_floats)(((vec_float_bits)v & larger) | ((vec_float_bits)most & ~larger));
+    }
+    for (; i < n; i++) {
+        largest = x[i] > largest ? x[i] : largest;
+    }
+    for (size_t lane = 0; lane < VEC_FLOATS; lane++) {
+        largest = most[lane] > largest ? most[lane] : largest;
+    }
+    return largest;
+}
+
 /* How many of x[n] are >= least. */
 static inline size_t vec_count_from(const float *x, size_t n, float least) {
     vec_float_bits counts = {0};

@@ -170,19 +170,6 @@ static size_t take_marked(struct choice *c, uint32_t all) {
     return n;
 }
 
-/* In token space: the likeliest of the other members' rows, which are over D's tokens, too. */
-static void mark_likeliest(struct packllm_session *s) {
-    struct choice *c = s->choice;
-    uint64_t top[TOP_DISPLAY];
-    for (size_t k = 1; k < c->n_active; k++) {
-        size_t n =
-            likely_top(&c->token_rows[k], 0, s->pack->trees[s->display]->n, TOP_DISPLAY, top);
-        for (size_t t = 0; t < n; t++) {
-            mark(c, likely_rank(top[t]));
-        }
-    }
-}
-
 /* In bytes: D's tokens that begin what another member would say, the longest that its bytes begin
  * with. */
 static void mark_beginnings(struct packllm_session *s) {
@@ -317,6 +304,57 @@ static double pooled(const struct packllm_session *s, uint32_t rank, bool end, d
         }
     }
     return linear ? log(p > LEAST_P ? p : LEAST_P) : log_p;
+}
+
+/* What a member finds that much less likely than its first choice comes back only if another member asks. */
+static double least_likely(const struct packllm_session *s, double most) {
+    return most * (s->params.sampling.temp > 0.0 ? UNLIKELY : UNLIKELY_GREEDY);
+}
+
+/* In token space: whether what all members find unlikely cannot be chosen, for the pool likes some
+ * member's first choice so much better. */
+static bool unlikely_for_all(const struct packllm_session *s) {
+    const struct choice *c = s->choice;
+    const struct prefix_tree *tree = s->pack->trees[s->display];
+    double best = -HUGE_VAL, bound = 0.0;
+    bool linear = s->params.pool == PACKLLM_POOL_LINEAR;
+    for (size_t k = 0; k < c->n_active; k++) {
+        uint64_t first;
+        if (likely_top(&c->token_rows[k], 0, tree->n, 1, &first) == 0) {
+            return false;
+        }
+        uint32_t rank = likely_rank(first);
+        double least = least_likely(s, likely_mass(first));
+        bound += c->lambda[k] * (linear ? least : log(least));
+        if (choice_fits(s, tree->table, tree->ids[rank], 0)) {
+            double own = (double)c->token_rows[0].mass[rank];
+            best = fmax(best, pooled(s, rank, false, log(own > LEAST_P ? own : LEAST_P)));
+        }
+    }
+    return (linear ? log(bound) : bound) <= best + choice_unlikely(s);
+}
+
+/* In token space: the likeliest of the other members' rows, which are over D's tokens, too. few: those
+ * that D finds likely are all marked. */
+static void mark_likeliest(struct packllm_session *s, bool few) {
+    struct choice *c = s->choice;
+    const uint32_t all = s->pack->trees[s->display]->n;
+    uint64_t top[TOP_DISPLAY];
+    bool likely = few && unlikely_for_all(s);
+    for (size_t k = 1; k < c->n_active; k++) {
+        size_t n = TOP_DISPLAY + 1;
+        if (likely) {
+            (void)likely_top(&c->token_rows[k], 0, all, 1, top);
+            n = likely_above(&c->token_rows[k], all, least_likely(s, likely_mass(top[0])),
+                             TOP_DISPLAY, top);
+        }
+        if (n > TOP_DISPLAY) {
+            n = likely_top(&c->token_rows[k], 0, all, TOP_DISPLAY, top);
+        }
+        for (size_t t = 0; t < n; t++) {
+            mark(c, likely_rank(top[t]));
+        }
+    }
 }
 
 static void correct_in_tokens(struct packllm_session *s, size_t n, double *end_delta) {
@@ -454,11 +492,6 @@ static size_t top_fitting(struct packllm_session *s, const struct cover_tokens *
     }
 }
 
-/* What D finds that much less likely than its first choice comes back only if another member asks. */
-static double least_likely(const struct packllm_session *s, double most) {
-    return most * (s->params.sampling.temp > 0.0 ? UNLIKELY : UNLIKELY_GREEDY);
-}
-
 /* D's own are keys[n]. likely: those that are not too unlikely. */
 static void mark_own(struct packllm_session *s, const struct cover_tokens *row, size_t n,
                      bool likely) {
@@ -506,14 +539,15 @@ static enum packllm_status find_candidates(struct packllm_session *s, struct can
     bool alone = c->n_active == 1, all_of_few = false;
     size_t most_found = choice_how_many(s, tree->n);
     bool asked = s->constraint != NULL || s->forced >= 0;
-    if (alone || asked || !mark_few(s, &row, most_found)) {
+    bool few = !alone && !asked && mark_few(s, &row, most_found);
+    if (!few) {
         size_t own = s->constraint != NULL ? top_allowed(s, &row, most_found, &all_of_few)
                                            : top_fitting(s, &row, most_found, &all_of_few);
         mark_own(s, &row, own, !alone && !all_of_few && s->forced < 0);
     }
     if (!alone && !all_of_few && !s->first) {
         if (s->in_tokens) {
-            mark_likeliest(s);
+            mark_likeliest(s, few);
         } else {
             mark_beginnings(s);
         }

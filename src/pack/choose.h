@@ -71,6 +71,9 @@ size_t choice_how_many(const struct packllm_session *s, uint32_t all);
 struct cover_view *choice_view(const struct packllm_session *s, size_t depth, size_t k);
 /* Pool there: p into logp[257], q_D beside it in c->logq[0], without its temperature. */
 void choice_pool(struct packllm_session *s, size_t depth, float *logp);
+/* Log of the share of the best token's pi below which a token cannot be chosen; -inf: any may be, or is
+ * told. */
+double choice_unlikely(const struct packllm_session *s);
 /* Gives found[0..n), sorted by what they write, their deltas, and the end its. */
 void choice_correct(struct packllm_session *s, size_t n, double *end_delta);
 

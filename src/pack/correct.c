@@ -127,8 +127,7 @@ static void correct(struct packllm_session *s, size_t low, size_t high, const st
     }
 }
 
-/* Log of the share of the best token's pi below which a token cannot be chosen. */
-static double unlikely(const struct packllm_session *s) {
+double choice_unlikely(const struct packllm_session *s) {
     const struct packllm_sampling *o = &s->params.sampling;
     bool lifted = o->repeat_penalty != 1.0 || o->presence_penalty != 0.0 ||
                   o->frequency_penalty != 0.0 || s->params.n_bias > 0;
@@ -144,6 +143,6 @@ void choice_correct(struct packllm_session *s, size_t n, double *end_delta) {
         cover_view_of(s->covers[c->active[k]], choice_view(s, 0, k));
     }
     c->best = -HUGE_VAL;
-    c->unlikely = unlikely(s);
+    c->unlikely = choice_unlikely(s);
     correct(s, 0, n, &(struct trail){0}, c->branches, end_delta);
 }

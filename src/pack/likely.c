@@ -47,7 +47,10 @@ static size_t take(const struct cover_tokens *row, uint32_t low, uint32_t high, 
         uint32_t found[COVER_BLOCK];
         size_t n = 0;
         end = block_end(rank, high);
-        for (uint32_t i = rank; i < end && block_may(row, rank, least); i++) {
+        if (!block_may(row, rank, least) || vec_largest(row->mass + rank, end - rank) < least) {
+            continue;
+        }
+        for (uint32_t i = rank; i < end; i++) {
             found[n] = i; /* written without asking: a jump that cannot be foretold costs more */
             n += row->mass[i] >= least;
         }
@@ -62,9 +65,35 @@ static size_t take(const struct cover_tokens *row, uint32_t low, uint32_t high, 
     return taken;
 }
 
+/* The largest of all; of equal ones that of the lowest rank. */
+static size_t take_first(const struct cover_tokens *row, uint32_t low, uint32_t high,
+                         uint64_t *keys) {
+    float most = -1.0F;
+    uint32_t at = low;
+    for (uint32_t rank = low, end; rank < high; rank = end) {
+        end = block_end(rank, high);
+        float largest =
+            block_may(row, rank, most) ? vec_largest(row->mass + rank, end - rank) : -1.0F;
+        if (largest > most) {
+            most = largest;
+            at = rank;
+        }
+    }
+    while (at < high && row->mass[at] < most) {
+        at++;
+    }
+    if (at < high) {
+        keys[0] = likely_key(most, at);
+    }
+    return at < high;
+}
+
 /* The least mass that is taken is found bit by bit: floats >= 0 are in the order of their bits. */
 size_t likely_top(const struct cover_tokens *row, uint32_t low, uint32_t high, size_t most,
                   uint64_t *keys) {
+    if (most == 1) {
+        return take_first(row, low, high, keys);
+    }
     uint32_t least = 0, above = INFINITE; /* of mass >= least are `most` and more, >= above fewer */
     size_t n = high - low, n_above = 0;
     while (n > most && above - least > 1) {
