@@ -137,7 +137,8 @@ void table_scores(struct buf *out, const struct table_score *score, int fd) {
         (void)buf_add_text(out, ")\n");
     }
     for (size_t i = 0; i < score->n; i++) {
-        bool cut = score->members[i].windows > score->windows; /* one a window of the text at least */
+        bool cut =
+            score->members[i].windows > score->windows; /* one a window of the text at least */
         add_windows(out, score->members[i].name, cut ? score->members[i].windows : 1);
     }
 }

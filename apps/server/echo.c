@@ -59,7 +59,7 @@ struct walk {
     size_t n;
     double *weights; /* [members] */
     struct buf text;
-    size_t weighed; /* bytes of text that weights come from */
+    size_t weighed;         /* bytes of text that weights come from */
     double *logprob, *each; /* [n], [n][members] as told; NULL: they were not */
 };
 

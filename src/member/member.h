@@ -91,7 +91,7 @@ struct member {
     uint32_t n_ctx_train;
     uint32_t n_seq;      /* histories of a context */
     uint32_t n_parallel; /* timelines that they are for: n_ctx tokens each */
-    size_t rows_stay;    /* rows of a call of so many tokens stay where they are until the next call */
+    size_t rows_stay; /* rows of a call of so many tokens stay where they are until the next call */
     uint64_t bytes_weights;
     double prior, cap;
     double temperature;    /* what is pooled is its q^(1/t); 1: as it is */

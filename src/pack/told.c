@@ -14,7 +14,8 @@
 #include "base/clock.h"
 #include "base/status.h"
 
-#define LEAST_END 1e-9 /* of an end that D does not know of: the tokens are not its own of this text */
+#define LEAST_END                                                                                  \
+    1e-9 /* of an end that D does not know of: the tokens are not its own of this text */
 
 struct tell {
     struct packllm_session *s;
@@ -27,10 +28,11 @@ struct tell {
     size_t size, whole; /* bytes of all tokens, and of whole characters */
     size_t *ends;       /* [n] */
     size_t n_active, *active;
-    double *lambda;     /* [n_active] */
-    double *log_p;      /* [whole] */
-    double *blocks;     /* [whole / PACK_BLOCK + 1][n_members] */
-    const float **rows; /* [n_active] */
+    double *lambda;                        /* [n_active] */
+    const struct score_reading **readings; /* [n_members] */
+    double *log_p;                         /* [whole] */
+    double *blocks;                        /* [whole / PACK_BLOCK + 1][n_members] */
+    const float **rows;                    /* [n_active] */
     struct score_weights found;
 };
 
@@ -59,11 +61,15 @@ static enum packllm_status spell(struct tell *t, struct packllm_error *err) {
     t->active = alloc_array(t->s->pack->n, sizeof *t->active);
     t->lambda = alloc_array(t->s->pack->n, sizeof *t->lambda);
     t->rows = alloc_array(t->s->pack->n, sizeof *t->rows);
+    t->readings = alloc_array(t->s->pack->n, sizeof *t->readings);
     t->log_p = alloc_array(t->size + 1, sizeof *t->log_p);
     t->blocks = alloc_zero((t->size / PACK_BLOCK + 1) * t->s->pack->n, sizeof *t->blocks);
     if (t->text == NULL || t->ends == NULL || t->active == NULL || t->lambda == NULL ||
-        t->rows == NULL || t->log_p == NULL || t->blocks == NULL) {
+        t->rows == NULL || t->readings == NULL || t->log_p == NULL || t->blocks == NULL) {
         return fail_memory(err, t->size + t->n * sizeof *t->ends);
+    }
+    for (size_t i = 0; i < t->s->pack->n; i++) {
+        t->readings[i] = &t->s->readings[i];
     }
     size_t at = 0;
     for (size_t k = 0; k < t->n; k++) {
@@ -106,19 +112,11 @@ static enum packllm_status weigh(struct tell *t, size_t size, struct packllm_err
     if (t->given != NULL) {
         status = solve_fixed(t->given, s->pack->n, s->lambda, err);
     } else {
-        const struct score_reading **readings = alloc_array(s->pack->n, sizeof *readings);
-        if (readings == NULL) {
-            return fail_memory(err, s->pack->n * sizeof *readings);
-        }
-        for (size_t i = 0; i < s->pack->n; i++) {
-            readings[i] = &s->readings[i];
-        }
         status = pack_method(s, t->text, size, &method, err);
         if (status >= 0) {
-            status = score_weigh(&method, s->pack->n, readings, t->text, size, s->lambda,
+            status = score_weigh(&method, s->pack->n, t->readings, t->text, size, s->lambda,
                                  &t->found, err);
         }
-        base_free(readings);
     }
     t->n_active = 0;
     for (size_t i = 0; i < s->pack->n; i++) {
@@ -223,7 +221,11 @@ static enum packllm_status tell(struct tell *t, size_t context, double *out_logp
     t->weighed = t->weighed < t->whole ? t->weighed : t->whole;
     t->runs = t->given == NULL && t->weighed == 0;
     status = read(t, err);
-    status = status >= 0 ? tell_bytes(t, err) : status;
+    if (status >= 0) {
+        member_gate_leave(s->pack->gate); /* as in contexts.c */
+        status = tell_bytes(t, err);
+        member_gate_enter(s->pack->gate);
+    }
     if (status < 0) {
         return status;
     }
@@ -261,6 +263,7 @@ enum packllm_status packllm_session_tell(struct packllm_session *s, const int32_
     base_free(t.active);
     base_free(t.lambda);
     base_free(t.rows);
+    base_free(t.readings);
     base_free(t.log_p);
     base_free(t.blocks);
     return status;

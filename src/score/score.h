@@ -10,10 +10,10 @@
 /* One member's reading of a text. */
 struct score_reading {
     size_t bytes;
-    float *logq;                      /* [bytes][257] log-probabilities with the floor, nats */
-    float *parked;                    /* [bytes] share of parked ends */
-    float *ended; /* [bytes] P(a token ends before that byte | the bytes before it) */
-    double nll_model;                 /* sum over all bytes through the byte model, nats */
+    float *logq;      /* [bytes][257] log-probabilities with the floor, nats */
+    float *parked;    /* [bytes] share of parked ends */
+    float *ended;     /* [bytes] P(a token ends before that byte | the bytes before it) */
+    double nll_model; /* sum over all bytes through the byte model, nats */
     struct cover_canonical canonical; /* from byte `from` of score_read on */
     struct cover_canonical whole;     /* from the first byte on */
     uint64_t windows, resyncs, forwards;

@@ -344,7 +344,8 @@ static void options_alike(void **state) {
                 w.options[0] = options[k % n];
                 double want = k / n == 1 ? along(&w, &methods[1], 0)
                                          : scored(&w, seed, &methods[0], 0, w.size);
-                CHECK_CASE(seed, isnan(want) || fabs(got.nll[k] - want) <= FLOATS * (1 + fabs(want)),
+                CHECK_CASE(seed,
+                           isnan(want) || fabs(got.nll[k] - want) <= FLOATS * (1 + fabs(want)),
                            "option %zu of %zu, method %zu: %.12g, score says %.12g", k % n, n,
                            k / n, got.nll[k], want);
             }

@@ -170,15 +170,16 @@ static void is_causal(void **state) {
         (void)told(&p, text, size, NULL, 0, &n);
         (void)fake_tokenize(p.fake[0], text, size, tokens, ROOM);
         size_t part = n / 2;
-        assert_int_equal(packllm_session_tell(q.session, tokens, part, NULL, 0, q.logprob,
-                                              q.weights, &err),
-                         PACKLLM_OK);
+        assert_int_equal(
+            packllm_session_tell(q.session, tokens, part, NULL, 0, q.logprob, q.weights, &err),
+            PACKLLM_OK);
         bool open = false; /* what is told may end before the part does, inside a character */
-        open = open || !(q.logprob[part - 1] < 0.0); /* and at its end a token may make up for others */
+        open = open ||
+               !(q.logprob[part - 1] < 0.0); /* and at its end a token may make up for others */
         for (size_t k = 0; k + 1 < part; k++) {
             open = open || isnan(q.logprob[k + 1]);
-            CHECK_CASE(seed, open || fabs(p.logprob[k] - q.logprob[k]) < 1e-6, "token %zu of %zu: %g and %g",
-                       k, part, p.logprob[k], q.logprob[k]);
+            CHECK_CASE(seed, open || fabs(p.logprob[k] - q.logprob[k]) < 1e-6,
+                       "token %zu of %zu: %g and %g", k, part, p.logprob[k], q.logprob[k]);
             CHECK_CASE(seed, memcmp(&p.weights[2 * k], &q.weights[2 * k], 2 * sizeof(double)) == 0,
                        "weights of token %zu", k);
         }
@@ -204,24 +205,27 @@ static void what_is_not_told(void **state) {
     assert_true(p.logprob[1] < 0.0 && isnan(p.logprob[2]));
     /* Weights from a context are those of the context as a prompt. */
     struct packllm_weights found;
-    assert_int_equal(packllm_session_tell(p.session, tokens, 4, NULL, 2, p.logprob, p.weights, &err),
-                     PACKLLM_OK);
+    assert_int_equal(
+        packllm_session_tell(p.session, tokens, 4, NULL, 2, p.logprob, p.weights, &err),
+        PACKLLM_OK);
     assert_int_equal(packllm_session_weigh(p.session, "ab", 2, &err), PACKLLM_OK);
     assert_int_equal(packllm_session_weights(p.session, &found), PACKLLM_OK);
     assert_true(fabs(found.members[0].weight - p.weights[0]) < 1e-9 &&
                 fabs(found.members[0].weight - p.weights[6]) < 1e-9);
     tokens[1] = -1;
-    assert_int_equal(packllm_session_tell(p.session, tokens, 4, NULL, 0, p.logprob, p.weights, &err),
-                     PACKLLM_E_TEXT);
+    assert_int_equal(
+        packllm_session_tell(p.session, tokens, 4, NULL, 0, p.logprob, p.weights, &err),
+        PACKLLM_E_TEXT);
     tokens[1] = tokens[2]; /* the first half of a character, twice */
-    assert_int_equal(packllm_session_tell(p.session, tokens, 4, NULL, 0, p.logprob, p.weights, &err),
-                     PACKLLM_E_TEXT);
+    assert_int_equal(
+        packllm_session_tell(p.session, tokens, 4, NULL, 0, p.logprob, p.weights, &err),
+        PACKLLM_E_TEXT);
     close_pair(&p);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(adds_up_to_the_score), cmocka_unit_test(adds_up_to_the_options),
+        cmocka_unit_test(adds_up_to_the_score),      cmocka_unit_test(adds_up_to_the_options),
         cmocka_unit_test(is_the_score_of_each_byte), cmocka_unit_test(is_causal),
         cmocka_unit_test(what_is_not_told),
     };
