@@ -1,12 +1,11 @@
 /* echo.c - log pi of a prompt's own tokens (completions with echo and logprobs), and prompts that are
- * nothing but a start. The text is given token by token from the neutral start of every member. Of members
- * that are fused in bytes another session has read it before, and told how likely the tokens are.
+ * nothing but a start. The text stands behind the neutral start of every member. Members that are fused in
+ * bytes, and one alone, read it in one go; else it is given token by token.
  *
  * Weights: one member alone has none; pinned ones hold throughout. With context_tokens they come from
- * that context, which the caller says is known. Else they run: at byte t, or at a token that begins
- * there, they come from the text before the last multiple of 64 bytes up to t, before the first they
- * are the prior (of tokens: uniform). Nothing is ever weighed by what stands behind it. */
-#include <math.h>
+ * that context, which the caller says is known. Else they run: at byte t (given by tokens: at one that
+ * begins there) they come from the text before the last multiple of 64 bytes up to t, before the first
+ * they are the prior (uniform). Nothing is ever weighed by what stands behind it. */
 #include <string.h>
 
 #include "base/alloc.h"
@@ -54,79 +53,36 @@ bool tokens_text(const struct model *model, const int32_t *ids, size_t n, struct
 struct walk {
     struct serve *serve;
     struct choice *c;
-    struct packllm_session *reader; /* tells tokens and finds weights; NULL: nobody needs to */
+    struct packllm_session *reader; /* finds the weights, token by token; NULL: nobody needs to */
     const int32_t *ids;
     size_t n;
     double *weights; /* [members] */
     struct buf text;
-    size_t weighed;         /* bytes of text that weights come from */
-    double *logprob, *each; /* [n], [n][members] as told; NULL: they were not */
+    size_t weighed; /* bytes of text that weights come from */
 };
 
-/* Its reader's turn, or its own: the session to cancel. */
-static void turn(struct walk *w, struct packllm_session **session) {
-    struct packllm_session *other = *session;
-    (void)pthread_mutex_lock(&w->c->job->lock);
-    *session = w->c->session;
-    w->c->session = other;
-    (void)pthread_mutex_unlock(&w->c->job->lock);
-}
-
-static void tell_weights(struct walk *w) {
+/* Weights from the first `size` bytes, cut back to whole characters. */
+static enum packllm_status weigh(struct walk *w, size_t size, struct packllm_error *err) {
+    bool bad;
+    size_t whole = utf8_whole(w->text.data, size, &bad);
     struct packllm_weights found;
+    if (whole == 0 || bad) {
+        return PACKLLM_OK;
+    }
     (void)pthread_mutex_lock(&w->c->job->lock);
-    if (packllm_session_weights(w->reader, &found) >= 0) {
+    struct packllm_session *walking = w->c->session;
+    w->c->session = w->reader; /* the one to cancel */
+    (void)pthread_mutex_unlock(&w->c->job->lock);
+    enum packllm_status status = packllm_session_weigh(w->reader, w->text.data, whole, err);
+    (void)pthread_mutex_lock(&w->c->job->lock);
+    w->c->session = walking;
+    if (status >= 0 && packllm_session_weights(w->reader, &found) >= 0) {
         choice_weights(w->c, &found);
         for (size_t i = 0; i < found.n_members; i++) {
             w->weights[i] = found.members[i].weight;
         }
     }
     (void)pthread_mutex_unlock(&w->c->job->lock);
-}
-
-/* Weights from the first `size` bytes, cut back to whole characters. */
-static enum packllm_status weigh(struct walk *w, size_t size, struct packllm_error *err) {
-    bool bad;
-    size_t whole = utf8_whole(w->text.data, size, &bad);
-    if (whole == 0 || bad) {
-        return PACKLLM_OK;
-    }
-    struct packllm_session *session = w->reader;
-    turn(w, &session);
-    enum packllm_status status = packllm_session_weigh(w->reader, w->text.data, whole, err);
-    turn(w, &session);
-    if (status >= 0) {
-        tell_weights(w);
-    }
-    return status;
-}
-
-/* Members that share a vocabulary tell nothing: log pi of their tokens is exact. */
-static enum packllm_status read_first(struct walk *w, size_t skip, size_t context,
-                                      struct packllm_error *err) {
-    size_t n = w->n - skip, members = packllm_pack_size(w->c->job->pack);
-    const double *given = w->c->job->fixed;
-    given = given == NULL && context > 0 && context <= skip ? w->weights : given;
-    w->logprob = alloc_array(n, sizeof *w->logprob);
-    w->each = alloc_array(n * members, sizeof *w->each);
-    if (w->logprob == NULL || w->each == NULL) {
-        return PACKLLM_E_MEMORY;
-    }
-    struct packllm_session *session = w->reader;
-    turn(w, &session);
-    enum packllm_status status =
-        packllm_session_tell(w->reader, w->ids + skip, n, given,
-                             context > skip ? context - skip : 0, w->logprob, w->each, err);
-    turn(w, &session);
-    if (status == PACKLLM_E_UNSUPPORTED) {
-        base_free(w->logprob);
-        base_free(w->each);
-        w->logprob = w->each = NULL;
-        return PACKLLM_OK;
-    }
-    if (status >= 0 && given == NULL) {
-        tell_weights(w);
-    }
     return status;
 }
 
@@ -139,9 +95,7 @@ static bool tell(struct walk *w, const struct packllm_piece *piece, bool first) 
     return fine && buf_add(&w->text, piece->text + space, piece->size - space);
 }
 
-/* told: its log-probability, where that is known already. */
-static enum packllm_status give(struct walk *w, size_t i, const double *told, bool first,
-                                struct packllm_error *err) {
+static enum packllm_status give(struct walk *w, size_t i, bool first, struct packllm_error *err) {
     struct choice *c = w->c;
     struct packllm_piece piece;
     if (atomic_load(&c->job->cancelled)) {
@@ -150,9 +104,6 @@ static enum packllm_status give(struct walk *w, size_t i, const double *told, bo
     enum packllm_status status = packllm_session_force(c->session, w->ids[i], &piece, err);
     if (status < 0) {
         return status;
-    }
-    if (told != NULL && !isnan(*told)) {
-        piece.logprob = *told;
     }
     return tell(w, &piece, first) ? PACKLLM_OK : PACKLLM_E_MEMORY;
 }
@@ -183,24 +134,27 @@ static enum packllm_status read_alone(struct walk *w, size_t skip, struct packll
     return packllm_session_read(w->c->session, w->ids + skip, w->n - skip, on_given, &g, err);
 }
 
-/* The weights of token i, if they are others than before. */
-static enum packllm_status reweigh(struct walk *w, size_t i, size_t skip,
-                                   struct packllm_error *err) {
-    size_t members = packllm_pack_size(w->c->job->pack), block = w->text.size / BLOCK * BLOCK;
-    enum packllm_status status = PACKLLM_OK;
-    bool other = false;
-    if (w->each != NULL) {
-        const double *now = w->each + (i - skip) * members;
-        other = memcmp(w->weights, now, members * sizeof *now) != 0;
-        memcpy(w->weights, now, members * sizeof *now);
-    } else if (w->reader != NULL && w->c->job->fixed == NULL &&
-               w->c->job->ask.context_tokens <= 0 && block > w->weighed) {
-        other = true;
-        w->weighed = block;
-        status = weigh(w, block, err);
-    }
-    return status >= 0 && other ? packllm_session_reweigh(w->c->session, w->weights, members, err)
-                                : status;
+static enum packllm_status open_reader(struct walk *w, struct packllm_error *err) {
+    struct packllm_session_params params = choice_params(w->serve, w->c);
+    params.n_stop = params.n_bias = params.n_top = 0;
+    params.grammar = params.json_schema = NULL;
+    params.why = false;
+    return packllm_session_open(&w->reader, w->c->job->pack, &params, err);
+}
+
+/* Of a pack: *out_told false where the tokens are to be given one by one. */
+static enum packllm_status read_pack(struct walk *w, size_t skip, size_t context, bool *out_told,
+                                     struct packllm_error *err) {
+    struct given g = {.w = w, .skip = skip};
+    struct choice *c = w->c;
+    const double *weights = c->job->fixed;
+    /* A context that is nothing but a start says nothing. */
+    weights = weights == NULL && context > 0 && context <= skip ? w->weights : weights;
+    enum packllm_status status =
+        packllm_session_tell(c->session, w->ids + skip, w->n - skip, weights,
+                             context > skip ? context - skip : 0, on_given, &g, err);
+    *out_told = status != PACKLLM_E_UNSUPPORTED;
+    return *out_told ? status : PACKLLM_OK;
 }
 
 static enum packllm_status walk(struct walk *w, struct packllm_error *err) {
@@ -212,12 +166,16 @@ static enum packllm_status walk(struct walk *w, struct packllm_error *err) {
     for (size_t i = 0; i < members; i++) {
         w->weights[i] = job->fixed != NULL ? job->fixed[i] : 1.0;
     }
-    if (w->reader != NULL && skip < w->n) {
-        status = read_first(w, skip, context, err);
+    bool told = false;
+    tell_starts(w, skip);
+    if (members > 1 && skip < w->n) {
+        status = read_pack(w, skip, context, &told, err);
     }
-    if (w->each != NULL) {
-        memcpy(w->weights, w->each, members * sizeof *w->weights);
-    } else if (job->fixed == NULL && w->reader != NULL && context > 0 && status >= 0) {
+    if (told) {
+        return status;
+    }
+    status = members > 1 && job->fixed == NULL ? open_reader(w, err) : PACKLLM_OK;
+    if (w->reader != NULL && context > 0 && status >= 0) {
         struct ask_error e;
         context = context < w->n ? context : w->n;
         if (tokens_text(job->model, w->ids, context, &w->text, &e) && w->text.size > 0) {
@@ -228,14 +186,19 @@ static enum packllm_status walk(struct walk *w, struct packllm_error *err) {
     if (status >= 0) {
         status = packllm_session_begin(c->session, w->weights, members, err);
     }
-    tell_starts(w, skip);
     if (members == 1 && skip < w->n && !job->ask.why && status >= 0) {
         return read_alone(w, skip, err);
     }
     for (size_t i = skip; i < w->n && status >= 0; i++) {
-        const double *told = w->logprob != NULL ? &w->logprob[i - skip] : NULL;
-        status = reweigh(w, i, skip, err);
-        status = status >= 0 ? give(w, i, told, i == 0, err) : status;
+        size_t block = w->text.size / BLOCK * BLOCK;
+        if (w->reader != NULL && context == 0 && block > w->weighed) {
+            w->weighed = block;
+            status = weigh(w, block, err);
+            if (status >= 0) {
+                status = packllm_session_reweigh(c->session, w->weights, members, err);
+            }
+        }
+        status = status >= 0 ? give(w, i, i == 0, err) : status;
     }
     return status;
 }
@@ -260,13 +223,6 @@ enum packllm_status echo_read(struct serve *serve, struct choice *c, struct pack
     if (status >= 0 && w.weights == NULL) {
         status = PACKLLM_E_MEMORY;
     }
-    if (status >= 0 && members > 1) {
-        struct packllm_session_params params = choice_params(serve, c);
-        params.n_stop = params.n_bias = params.n_top = 0;
-        params.grammar = params.json_schema = NULL;
-        params.why = false;
-        status = packllm_session_open(&w.reader, job->pack, &params, err);
-    }
     if (status >= 0) {
         status = walk(&w, err);
     }
@@ -281,8 +237,6 @@ enum packllm_status echo_read(struct serve *serve, struct choice *c, struct pack
     packllm_session_close(w.reader);
     buf_done(&w.text);
     base_free(w.weights);
-    base_free(w.logprob);
-    base_free(w.each);
     base_free(made);
     return status;
 }

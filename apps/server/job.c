@@ -162,11 +162,6 @@ bool job_piece(struct choice *c, const struct packllm_piece *piece, bool first) 
         memcpy(p.top, top, n_top * sizeof *p.top);
         p.n_top = n_top;
     }
-    for (size_t k = 0; k < p.n_top; k++) { /* of a known text another number may be told (echo.c) */
-        if (p.top[k].token == p.token) {
-            p.top[k].logprob = p.logprob;
-        }
-    }
     c->pieces[c->n_pieces++] = p;
     return p.size == 0 || buf_add(&c->bytes, token.bytes + piece->begun, p.size);
 }

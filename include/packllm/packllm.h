@@ -609,16 +609,17 @@ PACKLLM_API enum packllm_status packllm_session_read(struct packllm_session *ses
                                                      const int32_t *tokens, size_t n,
                                                      packllm_given_fn each, void *data,
                                                      struct packllm_error *err);
-/* How likely a pack finds the n tokens of a text, from one reading of all of it, in bytes (docs/math.md,
- * "Known tokens"): out_logprob[n] adds up to the pool's log-probability of the text. NAN: not told, log pi
- * of packllm_session_force is what there is (a member alone has the weight; behind half a character).
- * out_weights[n][n_members]: those of the byte where each token begins. They are given [n_members]; or
- * (NULL) from the first `context` tokens; or (0) they run, as in packllm_options_params. E_UNSUPPORTED: the
- * members share a vocabulary, where log pi is exact. The session needs a prompt, or begin, afterwards. */
+/* The same of several members, fused in bytes, from one reading of the whole text (docs/math.md, "Known
+ * tokens"): what is told adds up to the pool's log-probability of the bytes. The weights are given
+ * [n_members]; or (NULL) come from the first `context` tokens; or (0) run, as in packllm_options_params.
+ * packllm_session_top tells each token beside others, whose bytes are corrected up to the first that the
+ * text does not share. Steps may follow. E_UNSUPPORTED, before anything is told: packllm_session_force
+ * will do (members share a vocabulary, one alone has the weight; params.why; tokens that are not the
+ * display member's own of this text, or end inside a character). */
 PACKLLM_API enum packllm_status packllm_session_tell(struct packllm_session *session,
                                                      const int32_t *tokens, size_t n,
                                                      const double *weights, size_t context,
-                                                     double *out_logprob, double *out_weights,
+                                                     packllm_given_fn each, void *data,
                                                      struct packllm_error *err);
 /* The likeliest tokens of the last step (params.n_top), best first. The pointer lives until the next. */
 struct packllm_top {

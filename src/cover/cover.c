@@ -373,6 +373,11 @@ enum packllm_status cover_sync(struct cover *c, const char *text, size_t size,
     return status;
 }
 
+void cover_set_rows(struct cover *c, cover_token_fn visit, void *data) {
+    c->on_token = visit;
+    c->on_token_data = data;
+}
+
 size_t cover_chain(const struct cover *c, int32_t *out_last) {
     *out_last = c->n_chain > 1 ? c->chain[c->n_chain - 1]->token : -1;
     return c->n_chain > 0 ? c->n_chain - 1 : 0;

@@ -99,7 +99,7 @@ struct cover {
     bool all; /* tokenisations, recombined */
     cover_progress_fn progress;
     void *progress_data;
-    cover_token_fn on_token; /* while cover_read_tokens runs */
+    cover_token_fn on_token; /* while cover_read_tokens runs, or as cover_set_rows said */
     void *on_token_data;
     bool tokens_only;        /* no ends are opened */
     bool told;               /* the text was given by cover_read_tokens, to one who goes on */

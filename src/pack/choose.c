@@ -427,6 +427,23 @@ static double log_mass(const struct candidate *v) {
     return log(v->mass > 0.0 ? v->mass : LEAST_MASS);
 }
 
+void choice_add_top(struct packllm_session *s, const struct packllm_top *one) {
+    size_t at = s->n_top;
+    while (at > 0 && (s->top[at - 1].logprob < one->logprob ||
+                      (s->top[at - 1].logprob <= one->logprob && one->token >= 0 &&
+                       s->top[at - 1].token > one->token))) {
+        at--;
+    }
+    if (at >= s->params.n_top) {
+        return;
+    }
+    s->n_top += s->n_top < s->params.n_top ? 1 : 0;
+    for (size_t k = s->n_top - 1; k > at; k--) {
+        s->top[k] = s->top[k - 1];
+    }
+    s->top[at] = *one;
+}
+
 /* The n_top likeliest by log pi, before the sampling chain; ties to the lowest id, the end last. */
 static void record_top(struct packllm_session *s, const struct candidates *all, double logp_end,
                        double log_normaliser) {
@@ -440,20 +457,7 @@ static void record_top(struct packllm_session *s, const struct candidates *all, 
             .token = end ? -1 : tree->ids[c->found[i].rank],
             .logprob = (end ? logp_end : c->found[i].logp + c->found[i].delta) - log_normaliser,
             .begun = end ? 0 : c->found[i].begun};
-        size_t at = s->n_top;
-        while (at > 0 && (s->top[at - 1].logprob < one.logprob ||
-                          (s->top[at - 1].logprob <= one.logprob && one.token >= 0 &&
-                           s->top[at - 1].token > one.token))) {
-            at--;
-        }
-        if (at >= s->params.n_top) {
-            continue;
-        }
-        s->n_top += s->n_top < s->params.n_top ? 1 : 0;
-        for (size_t k = s->n_top - 1; k > at; k--) {
-            s->top[k] = s->top[k - 1];
-        }
-        s->top[at] = one;
+        choice_add_top(s, &one);
     }
 }
 

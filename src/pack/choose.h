@@ -64,6 +64,8 @@ struct candidates {
  * open; what a grammar allows). begun: bytes of it that stand already. */
 bool choice_fits(const struct packllm_session *s, const struct vocab_table *table, int32_t id,
                  uint32_t begun);
+/* Among the s->params.n_top likeliest, if it is one of them; ties to the lowest id. */
+void choice_add_top(struct packllm_session *s, const struct packllm_top *one);
 /* How many of D's tokens, of which there are `all`, the sampling settings can bring to the top. */
 size_t choice_how_many(const struct packllm_session *s, uint32_t all);
 

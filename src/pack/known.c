@@ -7,8 +7,23 @@
 
 #include "base/status.h"
 
+enum packllm_status pack_know(struct packllm_session *s, struct packllm_error *err) {
+    for (size_t i = 0; i < s->pack->n; i++) {
+        pack_count_from_here(s, i);
+        s->tokens_before[i] = 0;
+    }
+    buf_cut(&s->text, 0);
+    buf_cut(&s->prompt, 0);
+    s->prompt_tokens = 0;
+    s->seconds_prompt = 0.0;
+    s->started = s->known = true;
+    memset(s->dropped, 0, s->pack->n * sizeof *s->dropped);
+    pack_reset_reply(s);
+    return choice_bias(s, err);
+}
+
 /* Nobody has read a text, so there is nothing to tell but names and weights. */
-static void fill_weights(struct packllm_session *s) {
+void pack_fill_names(struct packllm_session *s) {
     for (size_t i = 0; i < s->pack->n; i++) {
         const struct member *m = s->pack->members[i];
         s->member_weights[i] = (struct packllm_member_weight){.name = m->name,
@@ -64,20 +79,9 @@ static enum packllm_status begin(struct packllm_session *s, const double *weight
     if (status < 0) {
         return status;
     }
-    for (size_t i = 0; i < n; i++) {
-        pack_count_from_here(s, i);
-        s->tokens_before[i] = 0;
-    }
-    fill_weights(s);
-    buf_cut(&s->text, 0);
-    buf_cut(&s->prompt, 0);
-    s->prompt_tokens = 0;
-    s->seconds_prompt = 0.0;
-    s->started = s->known = true;
+    pack_fill_names(s);
     s->first = s->pack->members[s->display]->space_prefix && n > 1 && !s->in_tokens;
-    memset(s->dropped, 0, s->pack->n * sizeof *s->dropped);
-    pack_reset_reply(s);
-    return choice_bias(s, err);
+    return pack_know(s, err);
 }
 
 enum packllm_status packllm_session_begin(struct packllm_session *s, const double *weights,
@@ -101,9 +105,8 @@ enum packllm_status packllm_session_reweigh(struct packllm_session *s, const dou
     return status;
 }
 
-/* The token behind the text: its bytes are the prompt's, and count for penalties. */
-static enum packllm_status put(struct packllm_session *s, int32_t token,
-                               struct packllm_error *err) {
+enum packllm_status pack_put_known(struct packllm_session *s, int32_t token,
+                                   struct packllm_error *err) {
     const struct vocab_table *table = &s->pack->members[s->display]->table;
     const char *bytes = (const char *)vocab_bytes(table, token);
     size_t size = vocab_size(table, token);
@@ -170,7 +173,7 @@ enum packllm_status packllm_session_force(struct packllm_session *s, int32_t tok
     pack_leave(s, status >= 0);
     s->forced = -1;
     if (status >= 0) {
-        status = put(s, token, err);
+        status = pack_put_known(s, token, err);
     }
     if (status < 0) {
         s->ready = false;
@@ -212,7 +215,7 @@ static enum packllm_status on_row(void *data, size_t place, const struct cover_t
     s->given_row = NULL;
     s->forced = -1;
     if (status >= 0) {
-        status = put(s, token, err);
+        status = pack_put_known(s, token, err);
     }
     if (status >= 0 && r->each != NULL && !r->each(r->data, place, &piece)) {
         return fail(err, PACKLLM_E_CANCELLED, PACKLLM_NO_MEMBER, "cancelled");

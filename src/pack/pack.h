@@ -170,6 +170,12 @@ void pack_leave(struct packllm_session *s, bool steps_follow);
 /* session.c: the members go on by what was chosen last. Before any text: see known.c. */
 enum packllm_status pack_advance(struct packllm_session *s, struct packllm_error *err);
 bool pack_member_active(const struct packllm_session *s, size_t i);
+/* known.c, for told.c: a text of given tokens begins, its covers stand; nobody weighed, so there is nothing
+ * to tell but names and weights; one more token, whose bytes are the prompt's and count for penalties. */
+enum packllm_status pack_know(struct packllm_session *s, struct packllm_error *err);
+void pack_fill_names(struct packllm_session *s);
+enum packllm_status pack_put_known(struct packllm_session *s, int32_t token,
+                                   struct packllm_error *err);
 /* No reply yet. */
 void pack_reset_reply(struct packllm_session *s);
 

@@ -4,8 +4,10 @@
  *
  *     log P(bytes so far) + log P_D(a token ends here | bytes so far)
  *
- * so they add up to what packllm_session_score and packllm_session_options find in the same bytes. */
-#include "pack/pack.h" /* first: it asks for the experimental tier */
+ * so they add up to what packllm_session_score and packllm_session_options find in the same bytes. What
+ * else might have stood there has log pi as choose.c makes it, but that only the bytes that the text
+ * shares, and the first that it does not, are corrected: the rows behind others are not known. */
+#include "pack/choose.h" /* first: it asks for the experimental tier */
 
 #include <math.h>
 #include <string.h>
@@ -13,95 +15,170 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/status.h"
+#include "pack/likely.h"
 
-#define LEAST_END                                                                                  \
-    1e-9 /* of an end that D does not know of: the tokens are not its own of this text */
+/* Of an end that D does not know of. */
+#define LEAST_END 1e-9
+
+/* What D says where a token begins. */
+struct place {
+    uint64_t likely[TOP_DISPLAY]; /* keys, see likely.h */
+    size_t n;
+    double end;
+};
 
 struct tell {
     struct packllm_session *s;
     const int32_t *tokens;
-    size_t n, display;
+    size_t n;
+    const struct member *display;
+    size_t at;           /* its place in the pack */
     const double *given; /* [n_members], or NULL */
     size_t weighed;      /* bytes that weights come from, where they neither run nor are given */
     bool runs;
     char *text;
-    size_t size, whole; /* bytes of all tokens, and of whole characters */
-    size_t *ends;       /* [n] */
+    size_t size;
+    size_t *ends; /* [n] */
     size_t n_active, *active;
     double *lambda;                        /* [n_active] */
-    const struct score_reading **readings; /* [n_members] */
-    double *log_p;                         /* [whole] */
-    double *blocks;                        /* [whole / PACK_BLOCK + 1][n_members] */
     const float **rows;                    /* [n_active] */
+    const struct score_reading **readings; /* [n_members] */
+    double *log_p;                         /* [size] */
+    float *pooled;                         /* [size][257], where others are told */
+    struct place *places;                  /* [n], alike */
     struct score_weights found;
 };
 
 static uint32_t token_size(const struct tell *t, size_t k, const char **out_bytes) {
-    const struct member *m = t->s->pack->members[t->display];
-    const char *bytes = (const char *)vocab_bytes(&m->table, t->tokens[k]);
-    uint32_t size = vocab_size(&m->table, t->tokens[k]);
-    bool own = k == 0 && m->space_prefix && size > 0 && bytes[0] == ' '; /* no byte of the text */
-    *out_bytes = bytes + (own ? 1 : 0);
+    const struct vocab_table *table = &t->display->table;
+    const char *bytes = (const char *)vocab_bytes(table, t->tokens[k]);
+    uint32_t size = vocab_size(table, t->tokens[k]);
+    bool own = k == 0 && t->display->space_prefix && size > 0 && bytes[0] == ' ';
+    *out_bytes = bytes + (own ? 1 : 0); /* that space is no byte of the text */
     return size - (own ? 1 : 0);
 }
 
+static enum packllm_status room(struct tell *t, struct packllm_error *err) {
+    size_t n = t->s->pack->n, bytes = t->size * PACKLLM_EVENTS;
+    bool others = t->s->params.n_top > 0;
+    t->text = alloc_array(t->size + 1, 1);
+    t->ends = alloc_array(t->n, sizeof *t->ends);
+    t->active = alloc_array(n, sizeof *t->active);
+    t->lambda = alloc_array(n, sizeof *t->lambda);
+    t->rows = alloc_array(n, sizeof *t->rows);
+    t->readings = alloc_array(n, sizeof *t->readings);
+    t->log_p = alloc_array(t->size + 1, sizeof *t->log_p);
+    t->pooled = others ? alloc_array(bytes, sizeof *t->pooled) : NULL;
+    t->places = others ? alloc_zero(t->n, sizeof *t->places) : NULL;
+    return t->text != NULL && t->ends != NULL && t->active != NULL && t->lambda != NULL &&
+                   t->rows != NULL && t->readings != NULL && t->log_p != NULL &&
+                   (!others || (t->pooled != NULL && t->places != NULL))
+               ? PACKLLM_OK
+               : fail_memory(err, others ? bytes * sizeof *t->pooled : t->size);
+}
+
+static void room_done(struct tell *t) {
+    base_free(t->text);
+    base_free(t->ends);
+    base_free(t->active);
+    base_free(t->lambda);
+    base_free(t->rows);
+    base_free(t->readings);
+    base_free(t->log_p);
+    base_free(t->pooled);
+    base_free(t->places);
+}
+
+static enum packllm_status unsupported(struct packllm_error *err, const char *why) {
+    return fail(err, PACKLLM_E_UNSUPPORTED, PACKLLM_NO_MEMBER,
+                "tokens are not told from one reading: %s", why);
+}
+
+/* Whether the tokens are the ones that D makes of what they spell. */
+static enum packllm_status check_tokens(const struct tell *t, struct packllm_error *err) {
+    struct member *m = t->s->pack->members[t->at];
+    size_t n = 0, most = t->size + 16;
+    int32_t *own = alloc_array(most, sizeof *own);
+    if (own == NULL) {
+        return fail_memory(err, most * sizeof *own);
+    }
+    enum packllm_status status = member_tokenize(m, t->text, t->size, own, most, &n, err);
+    if (status >= 0 && (n != t->n || memcmp(own, t->tokens, n * sizeof *own) != 0)) {
+        status = unsupported(err, "its display member makes others of this text");
+    }
+    base_free(own);
+    return status;
+}
+
 static enum packllm_status spell(struct tell *t, struct packllm_error *err) {
-    const struct member *m = t->s->pack->members[t->display];
     const char *bytes;
+    bool bad;
     for (size_t k = 0; k < t->n; k++) {
-        if (t->tokens[k] < 0 || (uint32_t)t->tokens[k] >= m->table.n ||
-            !vocab_is_text(&m->table, t->tokens[k])) {
-            return fail(err, PACKLLM_E_TEXT, m->index, "token %d of member '%s' is no text",
-                        (int)t->tokens[k], m->name);
+        if (t->tokens[k] < 0 || (uint32_t)t->tokens[k] >= t->display->table.n ||
+            !vocab_is_text(&t->display->table, t->tokens[k])) {
+            return fail(err, PACKLLM_E_TEXT, t->display->index,
+                        "token %d of member '%s' is no text", (int)t->tokens[k], t->display->name);
         }
         t->size += token_size(t, k, &bytes);
     }
-    t->text = alloc_array(t->size + 1, 1);
-    t->ends = alloc_array(t->n + 1, sizeof *t->ends);
-    t->active = alloc_array(t->s->pack->n, sizeof *t->active);
-    t->lambda = alloc_array(t->s->pack->n, sizeof *t->lambda);
-    t->rows = alloc_array(t->s->pack->n, sizeof *t->rows);
-    t->readings = alloc_array(t->s->pack->n, sizeof *t->readings);
-    t->log_p = alloc_array(t->size + 1, sizeof *t->log_p);
-    t->blocks = alloc_zero((t->size / PACK_BLOCK + 1) * t->s->pack->n, sizeof *t->blocks);
-    if (t->text == NULL || t->ends == NULL || t->active == NULL || t->lambda == NULL ||
-        t->rows == NULL || t->readings == NULL || t->log_p == NULL || t->blocks == NULL) {
-        return fail_memory(err, t->size + t->n * sizeof *t->ends);
-    }
-    for (size_t i = 0; i < t->s->pack->n; i++) {
-        t->readings[i] = &t->s->readings[i];
-    }
-    size_t at = 0;
-    for (size_t k = 0; k < t->n; k++) {
+    enum packllm_status status = room(t, err);
+    for (size_t k = 0, at = 0; k < t->n && status >= 0; k++) {
         uint32_t size = token_size(t, k, &bytes);
         memcpy(t->text + at, bytes, size);
         at += size;
         t->ends[k] = at;
     }
-    bool bad;
-    t->whole = utf8_whole(t->text, t->size, &bad);
-    return bad ? pack_check_utf8(t->text, t->size, err) : PACKLLM_OK;
+    for (size_t i = 0; i < t->s->pack->n && status >= 0; i++) {
+        t->readings[i] = &t->s->readings[i];
+    }
+    status =
+        status >= 0 ? pack_check_utf8(t->text, utf8_whole(t->text, t->size, &bad), err) : status;
+    if (status >= 0 && (t->size == 0 || utf8_whole(t->text, t->size, &bad) < t->size)) {
+        return bad ? pack_check_utf8(t->text, t->size, err)
+                   : unsupported(err, "they end inside a character, or spell nothing");
+    }
+    return status >= 0 ? check_tokens(t, err) : status;
 }
 
-/* Members without a say read nothing, but for D. */
+static enum packllm_status on_row(void *data, size_t index, const struct cover_tokens *row,
+                                  int32_t token, size_t end, struct packllm_error *err) {
+    const struct tell *t = data;
+    (void)token;
+    (void)end;
+    (void)err;
+    if (index < t->n) {
+        struct place *place = &t->places[index];
+        uint32_t all = t->s->pack->trees[t->at]->n;
+        place->n = likely_top(row, 0, all, TOP_DISPLAY, place->likely);
+        place->end = row->end;
+    }
+    return PACKLLM_OK;
+}
+
+/* Members without a say read nothing, but for D. What they read depends on nothing read before. */
 static enum packllm_status read(struct tell *t, struct packllm_error *err) {
     struct packllm_session *s = t->s;
     enum packllm_status status = PACKLLM_OK;
     for (size_t i = 0; i < s->pack->n && status >= 0; i++) {
         struct cover *cover = NULL;
-        if (t->given != NULL && t->given[i] == 0.0 && i != t->display) {
+        bool display = i == t->at;
+        if (t->given != NULL && t->given[i] == 0.0 && !display) {
             continue;
         }
         status = pack_cover(s, i, &cover, err);
-        if (status >= 0) {
-            status = score_read(cover, s->pack->members[i], t->text, t->whole, t->whole, false,
-                                &s->readings[i], err);
+        if (status < 0) {
+            break;
         }
+        cover_forget(cover);
+        cover_set_rows(cover, display && t->places != NULL ? on_row : NULL, t);
+        status = score_read(cover, s->pack->members[i], t->text, t->size, t->size, false,
+                            &s->readings[i], err);
+        cover_set_rows(cover, NULL, NULL);
         if (status >= 0) {
             pack_keep_best(s);
         }
     }
-    return status == PACKLLM_E_CONTEXT ? pack_context_error(s, t->text, t->whole, err) : status;
+    return status == PACKLLM_E_CONTEXT ? pack_context_error(s, t->text, t->size, err) : status;
 }
 
 /* lambda from the first `size` bytes. */
@@ -128,51 +205,39 @@ static enum packllm_status weigh(struct tell *t, size_t size, struct packllm_err
     return status;
 }
 
-static double log_byte(struct tell *t, size_t x) {
-    float logp[PACKLLM_EVENTS];
-    for (size_t k = 0; k < t->n_active; k++) {
-        t->rows[k] = t->s->readings[t->active[k]].logq + x * PACKLLM_EVENTS;
+/* log p of every byte, and all the row where others are told. */
+static enum packllm_status pool_bytes(struct tell *t, struct packllm_error *err) {
+    enum packllm_status status = PACKLLM_OK;
+    for (size_t x = 0; x < t->size && status >= 0; x++) {
+        float own[PACKLLM_EVENTS];
+        float *row = t->pooled != NULL ? t->pooled + x * PACKLLM_EVENTS : own;
+        if (x == 0 || (t->runs && x % PACK_BLOCK == 0)) {
+            status = atomic_load(&t->s->cancel)
+                         ? fail(err, PACKLLM_E_CANCELLED, PACKLLM_NO_MEMBER, "cancelled")
+                         : weigh(t, x == 0 ? t->weighed : x, err);
+        }
+        for (size_t k = 0; k < t->n_active; k++) {
+            t->rows[k] = t->readings[t->active[k]]->logq + x * PACKLLM_EVENTS;
+        }
+        pack_pool(t->s, t->n_active, t->active, t->lambda, t->rows, row);
+        t->log_p[x] = (double)row[(uint8_t)t->text[x]];
     }
-    pack_pool(t->s, t->n_active, t->active, t->lambda, t->rows, logp);
-    return (double)logp[(uint8_t)t->text[x]];
+    return status;
 }
 
 /* log P_D(a token ends behind token k | the bytes up to there); the text's last is what may begin with
  * its bytes. */
 static double log_end(const struct tell *t, size_t k) {
-    if (t->ends[k] == t->whole) {
+    if (t->ends[k] == t->size) {
         return 0.0;
     }
-    double share = (double)t->s->readings[t->display].ended[t->ends[k]];
+    double share = (double)t->readings[t->at]->ended[t->ends[k]];
     return log(share > LEAST_END ? share : LEAST_END);
 }
 
-/* log p of every byte into t->log_p; the weights of every block, or the one set, into t->blocks. */
-static enum packllm_status tell_bytes(struct tell *t, struct packllm_error *err) {
-    size_t n = t->s->pack->n;
-    enum packllm_status status = PACKLLM_OK;
-    for (size_t x = 0; x < t->whole && status >= 0; x++) {
-        if (x == 0 || (t->runs && x % PACK_BLOCK == 0)) {
-            status = atomic_load(&t->s->cancel)
-                         ? fail(err, PACKLLM_E_CANCELLED, PACKLLM_NO_MEMBER, "cancelled")
-                         : weigh(t, x == 0 ? t->weighed : x, err);
-            memcpy(t->blocks + x / PACK_BLOCK * n, t->s->lambda, n * sizeof *t->blocks);
-        }
-        t->log_p[x] = status >= 0 ? log_byte(t, x) : 0.0;
-    }
-    return status;
-}
-
-static void tell_tokens(const struct tell *t, double *out_logprob, double *out_weights) {
-    size_t n = t->s->pack->n, x = 0;
+static void number_tokens(const struct tell *t, double *logprob) {
     double end = 0.0, over = 0.0;
-    for (size_t k = 0; k < t->n; k++) {
-        size_t block = t->runs ? (x < t->whole ? x : t->whole - 1) / PACK_BLOCK : 0;
-        memcpy(out_weights + k * n, t->blocks + block * n, n * sizeof *out_weights);
-        out_logprob[k] = (double)NAN;
-        if (t->ends[k] > t->whole) {
-            continue;
-        }
+    for (size_t k = 0, x = 0; k < t->n; k++) {
         double next = log_end(t, k), sum = over + next - end;
         for (; x < t->ends[k]; x++) {
             sum += t->log_p[x];
@@ -180,91 +245,150 @@ static void tell_tokens(const struct tell *t, double *out_logprob, double *out_w
         /* The pool may do without D's doubt whether a token ended, which then comes back in full: what
          * a token cannot take is the next one's. */
         over = sum > 0.0 ? sum : 0.0;
-        out_logprob[k] = sum - over;
+        logprob[k] = sum - over;
         end = next;
     }
     for (size_t k = t->n; k-- > 0 && over > 0.0;) { /* or, at the end, of those before */
-        double room = isnan(out_logprob[k]) ? 0.0 : -out_logprob[k];
-        double takes = room < over ? room : over;
-        out_logprob[k] += takes > 0.0 ? takes : 0.0;
+        double takes = -logprob[k] < over ? -logprob[k] : over;
+        logprob[k] += takes;
         over -= takes;
     }
 }
 
-/* Whether only the display member has a say. */
+/* log p / q_D of an event behind the first x bytes. */
+static double ratio(const struct tell *t, size_t x, unsigned event) {
+    const float *own = t->readings[t->at]->logq + x * PACKLLM_EVENTS;
+    return (double)t->pooled[x * PACKLLM_EVENTS + event] - (double)own[event];
+}
+
+/* What might have stood in the place of token k, behind the first x bytes. */
+static void tell_others(const struct tell *t, size_t k, size_t x, double logprob) {
+    struct packllm_session *s = t->s;
+    const struct prefix_tree *tree = s->pack->trees[t->at];
+    struct packllm_top one = {.token = t->tokens[k], .logprob = logprob};
+    s->n_top = 0;
+    if (t->places == NULL) {
+        return;
+    }
+    const struct place *place = &t->places[k];
+    choice_add_top(s, &one);
+    for (size_t i = 0; i < place->n; i++) {
+        one.token = tree->ids[likely_rank(place->likely[i])];
+        const uint8_t *bytes = vocab_bytes(tree->table, one.token);
+        uint32_t size = vocab_size(tree->table, one.token);
+        double mass = likely_mass(place->likely[i]), log_pi = log(mass);
+        if (one.token == t->tokens[k] || !(mass > 0.0) || (k == 0 && t->display->space_prefix) ||
+            !choice_fits(s, tree->table, one.token, 0)) {
+            continue;
+        }
+        for (uint32_t b = 0; b < size && x + b < t->size; b++) {
+            log_pi += ratio(t, x + b, bytes[b]);
+            if (bytes[b] != (uint8_t)t->text[x + b]) {
+                break;
+            }
+        }
+        one.logprob = log_pi < 0.0 ? log_pi : 0.0;
+        choice_add_top(s, &one);
+    }
+    if (place->end > 0.0 && s->utf8.need == 0) {
+        double log_pi = log(place->end) + ratio(t, x, PACKLLM_EVENT_END);
+        one = (struct packllm_top){.token = -1, .logprob = log_pi < 0.0 ? log_pi : 0.0};
+        choice_add_top(s, &one);
+    }
+}
+
+static enum packllm_status tell_tokens(struct tell *t, const double *logprob, packllm_given_fn each,
+                                       void *data, struct packllm_error *err) {
+    struct packllm_session *s = t->s;
+    enum packllm_status status = PACKLLM_OK;
+    for (size_t k = 0; k < t->n && status >= 0; k++) {
+        struct packllm_piece piece = {
+            .text = (const char *)vocab_bytes(&t->display->table, t->tokens[k]),
+            .size = vocab_size(&t->display->table, t->tokens[k]),
+            .token = t->tokens[k],
+            .logprob = logprob[k]};
+        tell_others(t, k, k > 0 ? t->ends[k - 1] : 0, logprob[k]);
+        status = pack_put_known(s, t->tokens[k], err);
+        if (status >= 0 && each != NULL && !each(data, k, &piece)) {
+            status = fail(err, PACKLLM_E_CANCELLED, PACKLLM_NO_MEMBER, "cancelled");
+        }
+    }
+    return status;
+}
+
+/* Whether only the display member has a say, which then has its own numbers. */
 static bool alone(const struct tell *t) {
     for (size_t i = 0; i < t->s->pack->n; i++) {
-        if (t->given == NULL || (t->given[i] != 0.0 && i != t->display)) {
-            return t->s->pack->n == 1;
+        if (i != t->at && (t->given == NULL || t->given[i] != 0.0)) {
+            return false;
         }
     }
     return true;
 }
 
-static enum packllm_status tell(struct tell *t, size_t context, double *out_logprob,
-                                double *out_weights, struct packllm_error *err) {
+static enum packllm_status tell(struct tell *t, size_t context, packllm_given_fn each, void *data,
+                                struct packllm_error *err) {
     struct packllm_session *s = t->s;
     double start = base_clock();
     enum packllm_status status = spell(t, err);
     if (status < 0) {
         return status;
     }
-    if (t->whole == 0 || alone(t)) {
-        status = weigh(t, 0, err);
-        for (size_t k = 0; k < t->n && status >= 0; k++) {
-            out_logprob[k] = (double)NAN;
-            memcpy(out_weights + k * s->pack->n, s->lambda, s->pack->n * sizeof *out_weights);
-        }
-        return status;
-    }
+    s->display = t->at;
     t->weighed = context > 0 ? t->ends[(context < t->n ? context : t->n) - 1] : 0;
-    t->weighed = t->weighed < t->whole ? t->weighed : t->whole;
     t->runs = t->given == NULL && t->weighed == 0;
-    status = read(t, err);
+    double *logprob = alloc_array(t->n, sizeof *logprob);
+    status = logprob != NULL ? read(t, err) : fail_memory(err, t->n * sizeof *logprob);
     if (status >= 0) {
         member_gate_leave(s->pack->gate); /* as in contexts.c */
-        status = tell_bytes(t, err);
+        status = pool_bytes(t, err);
         member_gate_enter(s->pack->gate);
     }
-    if (status < 0) {
-        return status;
+    if (status >= 0) {
+        number_tokens(t, logprob);
+        status = cover_narrow(s->covers[s->display], err);
     }
-    tell_tokens(t, out_logprob, out_weights);
-    if (t->given == NULL) {
-        pack_fill_weights(s, t->runs ? t->whole : t->weighed, &t->found, base_clock() - start);
+    if (status >= 0 && t->given != NULL) {
+        pack_fill_names(s);
+    } else if (status >= 0) {
+        pack_fill_weights(s, t->runs ? t->size : t->weighed, &t->found, base_clock() - start);
     }
-    return PACKLLM_OK;
+    if (status >= 0) {
+        s->first = false;
+        status = pack_know(s, err);
+    }
+    status = status >= 0 ? tell_tokens(t, logprob, each, data, err) : status;
+    base_free(logprob);
+    s->pending = -1; /* the members stand behind the last token already */
+    s->ready = status >= 0;
+    return status;
 }
 
 enum packllm_status packllm_session_tell(struct packllm_session *s, const int32_t *tokens, size_t n,
-                                         const double *weights, size_t context, double *out_logprob,
-                                         double *out_weights, struct packllm_error *err) {
-    if (s->may_use_tokens || s->params.space == PACKLLM_SPACE_TOKENS) {
-        return fail(err, PACKLLM_E_UNSUPPORTED, PACKLLM_NO_MEMBER,
-                    "tokens are told from one reading only where members are fused in bytes");
-    }
+                                         const double *weights, size_t context,
+                                         packllm_given_fn each, void *data,
+                                         struct packllm_error *err) {
+    size_t display = s->params.display >= 0 ? (size_t)s->params.display : 0;
     struct tell t = {.s = s,
                      .tokens = tokens,
                      .n = n,
                      .given = weights,
-                     .display = s->params.display >= 0 ? (size_t)s->params.display : 0};
+                     .display = s->pack->members[display],
+                     .at = display};
+    if (s->may_use_tokens || s->params.choose != PACKLLM_CHOOSE_TOKENS ||
+        s->params.weigher == PACKLLM_WEIGH_DEXPERTS || s->params.why ||
+        t.display->temperature != 1.0 || alone(&t)) {
+        return unsupported(err, "its members must be several, fused in bytes, and choose tokens");
+    }
     pack_enter(s);
     atomic_store(&s->cancel, false);
     s->ready = s->started = s->closing = s->known = s->in_tokens = false;
     pack_drop_readings(s);
     pack_chat_close(s->chat);
     s->chat = NULL;
-    memset(s->dropped, 0, s->pack->n * sizeof *s->dropped);
-    enum packllm_status status = tell(&t, context, out_logprob, out_weights, err);
+    enum packllm_status status = tell(&t, context, each, data, err);
     pack_drop_readings(s);
-    pack_leave(s, false);
-    base_free(t.text);
-    base_free(t.ends);
-    base_free(t.active);
-    base_free(t.lambda);
-    base_free(t.rows);
-    base_free(t.readings);
-    base_free(t.log_p);
-    base_free(t.blocks);
+    pack_leave(s, status >= 0);
+    room_done(&t);
     return status;
 }

@@ -1,8 +1,8 @@
 /* test_pack_told.c - how likely a pack finds given tokens, from one reading of the text. Goals: they add up
  * to what packllm_session_score finds in the same bytes, and to what packllm_session_options finds in two
  * options behind one context, with weights that run; where each byte is a token they are its score;
- * what stands behind a token changes nothing before it; nothing is told of a member
- * alone, or behind half a character; wrong use is refused. */
+ * what stands behind a token changes nothing before it; the likeliest are told beside it; what is written
+ * behind the text is what follows the same prompt; what cannot be told so is not begun. */
 #define PACKLLM_EXPERIMENTAL
 #include <math.h>
 #include <string.h>
@@ -22,7 +22,9 @@ struct pair {
     struct fake *fake[2];
     struct packllm_pack *pack;
     struct packllm_session *session;
-    double logprob[ROOM], weights[2 * ROOM];
+    double logprob[ROOM];
+    size_t n, stop_at;              /* told; to stop at */
+    struct packllm_top other[ROOM]; /* the likeliest beside each; logprob NAN: none */
 };
 
 static void open_pair(struct pair *p, uint64_t seed, enum fake_vocabulary display, double *fixed) {
@@ -41,6 +43,8 @@ static void open_pair(struct pair *p, uint64_t seed, enum fake_vocabulary displa
     params.space = PACKLLM_SPACE_BYTES;
     params.weigher = fixed != NULL ? PACKLLM_WEIGH_FIXED : params.weigher;
     params.fixed = fixed;
+    params.n_top = 4;
+    p->stop_at = SIZE_MAX;
     assert_int_equal(packllm_session_open(&p->session, p->pack, &params, &err), PACKLLM_OK);
 }
 
@@ -51,21 +55,48 @@ static void close_pair(struct pair *p) {
     fake_close(p->fake[1]);
 }
 
-/* Sum over tokens[from..n) in nats; all of them are told. */
+static bool on_told(void *data, size_t index, const struct packllm_piece *piece) {
+    struct pair *p = data;
+    const struct packllm_top *top = NULL;
+    size_t n = 0;
+    assert_int_equal(index, p->n);
+    assert_true(piece->logprob <= 0.0 && isfinite(piece->logprob));
+    assert_int_equal(packllm_session_top(p->session, &top, &n), PACKLLM_OK);
+    p->other[p->n].logprob = (double)NAN;
+    for (size_t k = n; k-- > 0;) {
+        assert_true(top[k].logprob <= 0.0 && (k == 0 || top[k].logprob <= top[k - 1].logprob));
+        if (top[k].token != piece->token) {
+            p->other[p->n] = top[k];
+        } else {
+            assert_true(memcmp(&top[k].logprob, &piece->logprob, sizeof(double)) == 0);
+        }
+    }
+    p->logprob[p->n++] = piece->logprob;
+    return p->n < p->stop_at;
+}
+
+static enum packllm_status tell(struct pair *p, const int32_t *tokens, size_t n,
+                                const double *weights, size_t context) {
+    p->n = 0;
+    return packllm_session_tell(p->session, tokens, n, weights, context, on_told, p, &err);
+}
+
+/* Sum over all tokens, nats. */
 static double told(struct pair *p, const char *text, size_t size, const double *weights,
-                   size_t from, size_t *out_n) {
+                   size_t *out_n) {
     int32_t tokens[ROOM];
     double sum = 0.0;
     long n = fake_tokenize(p->fake[0], text, size, tokens, ROOM);
     assert_true(n > 0);
-    assert_int_equal(packllm_session_tell(p->session, tokens, (size_t)n, weights, 0, p->logprob,
-                                          p->weights, &err),
-                     PACKLLM_OK);
-    for (size_t k = from; k < (size_t)n; k++) {
-        assert_true(p->logprob[k] <= 0.0 && isfinite(p->logprob[k]));
+    if (tell(p, tokens, (size_t)n, weights, 0) != PACKLLM_OK) {
+        print_message("%s\n", err.message);
+        fail();
+    }
+    assert_int_equal(p->n, n);
+    for (size_t k = 0; k < p->n; k++) {
         sum += p->logprob[k];
     }
-    *out_n = (size_t)n;
+    *out_n = p->n;
     return sum;
 }
 
@@ -84,7 +115,7 @@ static void adds_up_to_the_score(void **state) {
         size_t size = fake_text(&rng, text, TEXT, true), n;
         struct packllm_score score;
         open_pair(&p, seed, kind_of(seed), halves);
-        double sum = told(&p, text, size, halves, 0, &n);
+        double sum = told(&p, text, size, halves, &n);
         assert_int_equal(packllm_session_score(p.session, text, size, NULL, &score, &err),
                          PACKLLM_OK);
         double bits = -score.bits_per_byte * (double)size;
@@ -112,7 +143,7 @@ static void adds_up_to_the_options(void **state) {
         for (size_t o = 0; o < 2; o++) {
             options[o] = (struct packllm_option){.text = ways[o], .size = strlen(ways[o])};
             memcpy(text + size, ways[o], options[o].size);
-            sum[o] = told(&p, text, size + options[o].size, NULL, 0, &n);
+            sum[o] = told(&p, text, size + options[o].size, NULL, &n);
         }
         assert_int_equal(packllm_session_options(p.session, text, size, options, 2, &method, 1,
                                                  &params, &found, &err),
@@ -145,7 +176,7 @@ static void is_the_score_of_each_byte(void **state) {
         params.per_byte = keep_byte;
         params.per_byte_data = log_p;
         open_pair(&p, seed, FAKE_BYTES, halves);
-        (void)told(&p, text, size, halves, 0, &n);
+        (void)told(&p, text, size, halves, &n);
         assert_int_equal(n, size);
         assert_int_equal(packllm_session_score(p.session, text, size, &params, &score, &err),
                          PACKLLM_OK);
@@ -157,8 +188,44 @@ static void is_the_score_of_each_byte(void **state) {
     }
 }
 
+/* Where a token is one byte, its number and the others' are log pi, but for the normaliser. */
+static void others_are_log_pi_of_bytes(void **state) {
+    static struct pair p;
+    size_t compared = 0;
+    (void)state;
+    for (uint64_t seed = check_first_seed(); seed < check_first_seed() + CASES / 4; seed++) {
+        char text[4 * TEXT];
+        int32_t tokens[ROOM];
+        uint64_t rng = seed;
+        size_t size = fake_text(&rng, text, TEXT, true), n;
+        open_pair(&p, seed, FAKE_BYTES, halves);
+        (void)told(&p, text, size, halves, &n);
+        (void)fake_tokenize(p.fake[0], text, size, tokens, ROOM);
+        assert_int_equal(packllm_session_begin(p.session, halves, 2, &err), PACKLLM_OK);
+        for (size_t k = 0; k < n; k++) {
+            struct packllm_piece piece;
+            const struct packllm_top *top = NULL;
+            size_t n_top = 0;
+            assert_int_equal(packllm_session_force(p.session, tokens[k], &piece, &err), PACKLLM_OK);
+            assert_int_equal(packllm_session_top(p.session, &top, &n_top), PACKLLM_OK);
+            for (size_t i = 0; i < n_top && !isnan(p.other[k].logprob); i++) {
+                double apart = p.other[k].logprob - p.logprob[k];
+                bool same = top[i].token == p.other[k].token;
+                compared += same;
+                /* The other member's ends are opened a little earlier there. */
+                CHECK_CASE(seed, !same || fabs(apart - (top[i].logprob - piece.logprob)) < 0.02,
+                           "token %zu: %g nats apart, force %g", k, apart,
+                           top[i].logprob - piece.logprob);
+            }
+        }
+        close_pair(&p);
+    }
+    assert_true(compared > CASES);
+}
+
 static void is_causal(void **state) {
     static struct pair p, q;
+    size_t compared = 0;
     (void)state;
     for (uint64_t seed = check_first_seed(); seed < check_first_seed() + CASES / 4; seed++) {
         char text[4 * TEXT];
@@ -167,21 +234,49 @@ static void is_causal(void **state) {
         size_t size = fake_text(&rng, text, TEXT, true), n;
         open_pair(&p, seed, kind_of(seed), NULL);
         open_pair(&q, seed, kind_of(seed), NULL);
-        (void)told(&p, text, size, NULL, 0, &n);
+        (void)told(&p, text, size, NULL, &n);
         (void)fake_tokenize(p.fake[0], text, size, tokens, ROOM);
         size_t part = n / 2;
-        assert_int_equal(
-            packllm_session_tell(q.session, tokens, part, NULL, 0, q.logprob, q.weights, &err),
-            PACKLLM_OK);
-        bool open = false; /* what is told may end before the part does, inside a character */
-        open = open ||
-               !(q.logprob[part - 1] < 0.0); /* and at its end a token may make up for others */
+        if (tell(&q, tokens, part, NULL, 0) == PACKLLM_E_UNSUPPORTED) { /* inside a character */
+            part = 0;
+        }
+        compared += part;
+        bool open = part == 0 || !(q.logprob[part - 1] < 0.0); /* it may make up for others */
         for (size_t k = 0; k + 1 < part; k++) {
-            open = open || isnan(q.logprob[k + 1]);
             CHECK_CASE(seed, open || fabs(p.logprob[k] - q.logprob[k]) < 1e-6,
                        "token %zu of %zu: %g and %g", k, part, p.logprob[k], q.logprob[k]);
-            CHECK_CASE(seed, memcmp(&p.weights[2 * k], &q.weights[2 * k], 2 * sizeof(double)) == 0,
-                       "weights of token %zu", k);
+        }
+        close_pair(&p);
+        close_pair(&q);
+    }
+    assert_true(compared > CASES);
+}
+
+/* What is written behind the text is what is written behind it as a prompt. */
+static void steps_follow(void **state) {
+    static struct pair p, q;
+    (void)state;
+    for (uint64_t seed = check_first_seed(); seed < check_first_seed() + CASES / 4; seed++) {
+        char text[4 * TEXT];
+        struct packllm_piece a, b;
+        uint64_t rng = seed;
+        size_t size = fake_text(&rng, text, TEXT, true), n;
+        open_pair(&p, seed, kind_of(seed), halves);
+        open_pair(&q, seed, kind_of(seed), halves);
+        (void)told(&p, text, size, halves, &n);
+        assert_int_equal(packllm_session_prompt(q.session, text, size, &err), PACKLLM_OK);
+        for (size_t k = 0; k < 4; k++) {
+            enum packllm_status one = packllm_session_step(p.session, &a, &err);
+            enum packllm_status two = packllm_session_step(q.session, &b, &err);
+            if (k == 0 && b.begun > 0) {
+                break; /* the text ended inside a token: given ones do not */
+            }
+            CHECK_CASE(seed, one == two && (one != PACKLLM_PIECE || a.token == b.token),
+                       "step %zu: %d, token %d, and %d, token %d", k, (int)one, (int)a.token,
+                       (int)two, (int)b.token);
+            if (one != PACKLLM_PIECE) {
+                break;
+            }
         }
         close_pair(&p);
         close_pair(&q);
@@ -190,43 +285,47 @@ static void is_causal(void **state) {
 
 static void what_is_not_told(void **state) {
     static struct pair p;
+    struct packllm_weights found;
     int32_t tokens[ROOM];
     (void)state;
     open_pair(&p, 1, FAKE_BYTES, NULL);
     long n = fake_tokenize(p.fake[0], "ab\xc3\xa9", 4, tokens, ROOM);
     assert_int_equal(n, 4);
-    assert_int_equal(
-        packllm_session_tell(p.session, tokens, 4, alone, 0, p.logprob, p.weights, &err),
-        PACKLLM_OK);
-    assert_true(isnan(p.logprob[0]) && isnan(p.logprob[3]) && p.weights[0] == 1.0);
-    assert_int_equal(
-        packllm_session_tell(p.session, tokens, 3, halves, 0, p.logprob, p.weights, &err),
-        PACKLLM_OK);
-    assert_true(p.logprob[1] < 0.0 && isnan(p.logprob[2]));
+    assert_int_equal(tell(&p, tokens, 4, alone, 0), PACKLLM_E_UNSUPPORTED);
+    assert_int_equal(tell(&p, tokens, 3, halves, 0), PACKLLM_E_UNSUPPORTED);
+    assert_int_equal(p.n, 0);
     /* Weights from a context are those of the context as a prompt. */
-    struct packllm_weights found;
-    assert_int_equal(
-        packllm_session_tell(p.session, tokens, 4, NULL, 2, p.logprob, p.weights, &err),
-        PACKLLM_OK);
+    assert_int_equal(tell(&p, tokens, 4, NULL, 2), PACKLLM_OK);
+    assert_int_equal(packllm_session_weights(p.session, &found), PACKLLM_OK);
+    double weight = found.members[0].weight;
     assert_int_equal(packllm_session_weigh(p.session, "ab", 2, &err), PACKLLM_OK);
     assert_int_equal(packllm_session_weights(p.session, &found), PACKLLM_OK);
-    assert_true(fabs(found.members[0].weight - p.weights[0]) < 1e-9 &&
-                fabs(found.members[0].weight - p.weights[6]) < 1e-9);
+    assert_true(fabs(found.members[0].weight - weight) < 1e-9);
+    p.stop_at = 2;
+    assert_int_equal(tell(&p, tokens, 4, NULL, 0), PACKLLM_E_CANCELLED);
+    assert_int_equal(p.n, 2);
     tokens[1] = -1;
-    assert_int_equal(
-        packllm_session_tell(p.session, tokens, 4, NULL, 0, p.logprob, p.weights, &err),
-        PACKLLM_E_TEXT);
+    assert_int_equal(tell(&p, tokens, 4, NULL, 0), PACKLLM_E_TEXT);
     tokens[1] = tokens[2]; /* the first half of a character, twice */
-    assert_int_equal(
-        packllm_session_tell(p.session, tokens, 4, NULL, 0, p.logprob, p.weights, &err),
-        PACKLLM_E_TEXT);
+    assert_int_equal(tell(&p, tokens, 4, NULL, 0), PACKLLM_E_TEXT);
+    close_pair(&p);
+    open_pair(&p, 1, FAKE_NESTED, NULL);
+    n = fake_tokenize(p.fake[0], "th", 2, tokens, ROOM);
+    assert_int_equal(n, 1); /* its own, so these are not: */
+    (void)fake_tokenize(p.fake[0], "t", 1, tokens, ROOM);
+    (void)fake_tokenize(p.fake[0], "h", 1, tokens + 1, ROOM);
+    assert_int_equal(tell(&p, tokens, 2, NULL, 0), PACKLLM_E_UNSUPPORTED);
     close_pair(&p);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(adds_up_to_the_score),      cmocka_unit_test(adds_up_to_the_options),
-        cmocka_unit_test(is_the_score_of_each_byte), cmocka_unit_test(is_causal),
+        cmocka_unit_test(adds_up_to_the_score),
+        cmocka_unit_test(adds_up_to_the_options),
+        cmocka_unit_test(is_the_score_of_each_byte),
+        cmocka_unit_test(others_are_log_pi_of_bytes),
+        cmocka_unit_test(is_causal),
+        cmocka_unit_test(steps_follow),
         cmocka_unit_test(what_is_not_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
