@@ -316,14 +316,13 @@ static enum packllm_status tell_tokens(struct tell *t, const double *logprob, pa
     return status;
 }
 
-/* Whether only the display member has a say, which then has its own numbers. */
-static bool alone(const struct tell *t) {
+/* How many members read. */
+static size_t readers(const struct tell *t) {
+    size_t n = 0;
     for (size_t i = 0; i < t->s->pack->n; i++) {
-        if (i != t->at && (t->given == NULL || t->given[i] != 0.0)) {
-            return false;
-        }
+        n += i == t->at || t->given == NULL || t->given[i] != 0.0;
     }
-    return true;
+    return n;
 }
 
 static enum packllm_status tell(struct tell *t, size_t context, packllm_given_fn each, void *data,
@@ -377,8 +376,12 @@ enum packllm_status packllm_session_tell(struct packllm_session *s, const int32_
                      .at = display};
     if (s->may_use_tokens || s->params.choose != PACKLLM_CHOOSE_TOKENS ||
         s->params.weigher == PACKLLM_WEIGH_DEXPERTS || s->params.why ||
-        t.display->temperature != 1.0 || alone(&t)) {
+        t.display->temperature != 1.0 || readers(&t) == 1) {
+        /* One alone has its own numbers. */
         return unsupported(err, "its members must be several, fused in bytes, and choose tokens");
+    }
+    if (readers(&t) > s->pack->n_contexts) { /* those who go on must stand behind it */
+        return unsupported(err, "not all of its members fit into memory at once");
     }
     pack_enter(s);
     atomic_store(&s->cancel, false);
