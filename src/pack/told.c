@@ -59,7 +59,7 @@ static uint32_t token_size(const struct tell *t, size_t k, const char **out_byte
 }
 
 static enum packllm_status room(struct tell *t, struct packllm_error *err) {
-    size_t n = t->s->pack->n, bytes = t->size * PACKLLM_EVENTS;
+    size_t n = t->s->pack->n, bytes = (t->size + 1) * PACKLLM_EVENTS;
     bool others = t->s->params.n_top > 0;
     t->text = alloc_array(t->size + 1, 1);
     t->ends = alloc_array(t->n, sizeof *t->ends);
