@@ -112,7 +112,6 @@ static enum packllm_status check_tokens(const struct tell *t, struct packllm_err
 
 static enum packllm_status spell(struct tell *t, struct packllm_error *err) {
     const char *bytes;
-    bool bad;
     for (size_t k = 0; k < t->n; k++) {
         if (t->tokens[k] < 0 || (uint32_t)t->tokens[k] >= t->display->table.n ||
             !vocab_is_text(&t->display->table, t->tokens[k])) {
@@ -131,13 +130,17 @@ static enum packllm_status spell(struct tell *t, struct packllm_error *err) {
     for (size_t i = 0; i < t->s->pack->n && status >= 0; i++) {
         t->readings[i] = &t->s->readings[i];
     }
-    status =
-        status >= 0 ? pack_check_utf8(t->text, utf8_whole(t->text, t->size, &bad), err) : status;
-    if (status >= 0 && (t->size == 0 || utf8_whole(t->text, t->size, &bad) < t->size)) {
-        return bad ? pack_check_utf8(t->text, t->size, err)
-                   : unsupported(err, "they end inside a character, or spell nothing");
+    if (status < 0) {
+        return status;
     }
-    return status >= 0 ? check_tokens(t, err) : status;
+    bool bad;
+    size_t whole = utf8_whole(t->text, t->size, &bad);
+    if (bad) {
+        return pack_check_utf8(t->text, t->size, err);
+    }
+    return whole > 0 && whole == t->size
+               ? check_tokens(t, err)
+               : unsupported(err, "they end inside a character, or spell nothing");
 }
 
 static enum packllm_status on_row(void *data, size_t index, const struct cover_tokens *row,
