@@ -614,8 +614,8 @@ PACKLLM_API enum packllm_status packllm_session_read(struct packllm_session *ses
  * [n_members]; or (NULL) come from the first `context` tokens; or (0) run, as in packllm_options_params.
  * packllm_session_top tells each token beside others, whose bytes are corrected up to the first that the
  * text does not share. Steps may follow. E_UNSUPPORTED, before anything is told: packllm_session_force
- * will do (members share a vocabulary, one alone has the weight; params.why; tokens that are not the
- * display member's own of this text, or end inside a character). */
+ * will do (members share a vocabulary, one alone has the weight, or more than fit side by side; params.why;
+ * tokens that are not the display member's own of this text, or end inside a character). */
 PACKLLM_API enum packllm_status packllm_session_tell(struct packllm_session *session,
                                                      const int32_t *tokens, size_t n,
                                                      const double *weights, size_t context,
@@ -687,8 +687,7 @@ struct packllm_method {
     int32_t experts[3];
     bool whole;     /* sum_i lambda_i P_i(option): a mixture of whole options; linear pool */
     int32_t member; /* >= 0: this member alone, through its byte model; the rest is not looked at */
-    bool
-        canonical; /* with member: along its canonical tokens, the last one as it is (what lm-eval counts) */
+    bool canonical; /* with member: along its canonical tokens, the last whole, as lm-eval counts */
 };
 struct packllm_options_params {
     bool refit; /* lambda from context and option, for each option anew; else from the context */
