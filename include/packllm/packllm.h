@@ -687,7 +687,9 @@ struct packllm_method {
     int32_t experts[3];
     bool whole;     /* sum_i lambda_i P_i(option): a mixture of whole options; linear pool */
     int32_t member; /* >= 0: this member alone, through its byte model; the rest is not looked at */
-    bool canonical; /* with member: along its canonical tokens, the last whole, as lm-eval counts */
+    /* With member: along its canonical tokens; of several options the last one whole, as lm-eval counts;
+     * else as packllm_member_score has it. */
+    bool canonical;
 };
 struct packllm_options_params {
     bool refit; /* lambda from context and option, for each option anew; else from the context */

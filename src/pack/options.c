@@ -305,8 +305,10 @@ static void score_alone(struct call *c, const struct packllm_method *m, double *
     }
     for (size_t o = 0; o < c->n_options; o++) {
         const struct score_reading *own = o == 0 ? whole : &c->tails[i * c->n_options + o];
-        /* The last token as it is: what lm-eval counts. */
-        nll[o] = m->canonical ? own->canonical.nll + own->canonical.let_off : 0.0;
+        /* A choice ends with its last token, as lm-eval counts it; one option alone is a stretch of a
+         * text, which may go on with the bytes of a longer one. */
+        nll[o] = m->canonical ? own->canonical.nll : 0.0;
+        nll[o] += m->canonical && c->n_options > 1 ? own->canonical.let_off : 0.0;
         for (size_t x = 0; x < c->options[o].size && !m->canonical; x++) {
             nll[o] -= (double)row_of(c, i, o, c->size + x)[(uint8_t)c->options[o].text[x]];
         }

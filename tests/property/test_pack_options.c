@@ -304,6 +304,44 @@ static void refusals(void **state) {
 }
 
 /* Options that are made of each other, and lanes that are few: each is what score says, one by one. */
+/* One option is a stretch of a text: the loss is packllm_session_score's, which lets its end begin a longer
+ * token, and never more than that of the same as a choice. */
+static void one_option(void **state) {
+    size_t less = 0;
+    (void)state;
+    for (uint64_t seed = check_first_seed(), end = seed + CASES; seed < end; seed++) {
+        struct world w;
+        struct packllm_options one, both;
+        struct packllm_score score;
+        struct packllm_score_params q = {0};
+        char text[4 * TEXT + 16];
+        world_open(&w, seed);
+        size_t size = w.size + w.options[0].size;
+        const struct packllm_method *m = &w.methods[METHODS - 1];
+        memcpy(text, w.context, w.size);
+        memcpy(text + w.size, w.options[0].text, w.options[0].size);
+        q.context_bytes = w.size;
+        assert_int_equal(packllm_session_score(w.session, text, size, &q, &score, &err),
+                         PACKLLM_OK);
+        double want = score.members[m->member].bits_per_byte * (double)score.bytes * log(2);
+        assert_int_equal(packllm_session_options(w.session, w.context, w.size, w.options, 1, m, 1,
+                                                 NULL, &one, &err),
+                         PACKLLM_OK);
+        assert_int_equal(packllm_session_options(w.session, w.context, w.size, w.options, 2, m, 1,
+                                                 NULL, &both, &err),
+                         PACKLLM_OK);
+        CHECK_CASE(seed, fabs(one.nll[0] - want) <= FLOATS * (1 + want), "%.9g, score says %.9g",
+                   one.nll[0], want);
+        CHECK_CASE(seed, both.nll[0] >= one.nll[0] - FLOATS * (1 + want), "%.9g, alone %.9g",
+                   both.nll[0], one.nll[0]);
+        less += both.nll[0] > one.nll[0] + 1e-3;
+        packllm_options_done(&one);
+        packllm_options_done(&both);
+        world_close(&w);
+    }
+    assert_true(less > 0);
+}
+
 static void options_alike(void **state) {
     (void)state;
     enum { MOST = 40 };
@@ -468,7 +506,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_as_score),        cmocka_unit_test(refits),
         cmocka_unit_test(context_is_read_once), cmocka_unit_test(refusals),
-        cmocka_unit_test(options_alike),        cmocka_unit_test(broken_off),
-        cmocka_unit_test(memory_ends)};
+        cmocka_unit_test(one_option),           cmocka_unit_test(options_alike),
+        cmocka_unit_test(broken_off),           cmocka_unit_test(memory_ends)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
