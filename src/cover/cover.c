@@ -388,11 +388,10 @@ enum packllm_status cover_read_tokens(struct cover *c, const char *text, size_t 
     if (!go_on || !c->told) {
         cover_forget(c); /* rows that are known already are not given */
     }
-    c->on_token = visit;
-    c->on_token_data = data;
+    cover_set_rows(c, visit, data);
     c->tokens_only = true;
     enum packllm_status status = cover_sync(c, text, size, err);
-    c->on_token = NULL;
+    cover_set_rows(c, NULL, NULL);
     c->tokens_only = false;
     c->told = go_on && status >= 0;
     return status;

@@ -87,11 +87,11 @@ struct cover_tokens;
 typedef enum packllm_status (*cover_token_fn)(void *data, size_t index,
                                               const struct cover_tokens *row, int32_t token,
                                               size_t end, struct packllm_error *err);
-/* From now on cover_sync gives those rows, too, of tokens that it evaluates; NULL: no more. */
-void cover_set_rows(struct cover *cover, cover_token_fn visit, void *data);
 enum packllm_status cover_read_tokens(struct cover *cover, const char *text, size_t size,
                                       bool go_on, cover_token_fn visit, void *data,
                                       struct packllm_error *err);
+/* From now on cover_sync gives those rows, too, of tokens that it evaluates; NULL: no more. */
+void cover_set_rows(struct cover *cover, cover_token_fn visit, void *data);
 /* Canonical tokens of that text, and the last of them (-1: none). */
 size_t cover_chain(const struct cover *cover, int32_t *out_last);
 /* For pools in the tokens of another vocabulary. Sets the text anew; visit gets, in any order, for each

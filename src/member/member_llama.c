@@ -120,8 +120,8 @@ static struct pool *pool_take(int32_t n_threads) {
     }
     if (p == NULL && (p = alloc_zero(1, sizeof *p)) != NULL) {
         struct ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
-        params.poll =
-            0; /* workers that look out for the next graph keep sessions' threads waiting */
+        /* Workers that look out for the next graph keep sessions' threads waiting. */
+        params.poll = 0;
         p->n_threads = n_threads;
         p->threads = n_threads > 1 ? ggml_threadpool_new(&params) : NULL;
         (void)pthread_mutex_init(&p->busy, NULL);

@@ -338,7 +338,6 @@ static void hand_round(struct member_gate *gate, struct request *own) {
         }
     }
     (void)pthread_mutex_unlock(&gate->lock);
-    memset(gate->row, 0, sizeof gate->row);
 }
 
 /* Rows of a batch that several owners should read side by side. */
@@ -366,8 +365,9 @@ static enum packllm_status evaluate(struct member_gate *gate, struct request *ow
     c->abort_flag = NULL;
     if (large && status >= 0) {
         hand_round(gate, own);
-    } else if (large) {
-        memset(gate->row, 0, sizeof gate->row); /* they are evaluated again */
+    }
+    if (large) { /* they were read, or are evaluated again */
+        memset(gate->row, 0, sizeof gate->row);
     }
     gate->last = c->seconds - start;
     if (status >= 0 && to - from >= BATCH_LEAST) {

@@ -51,11 +51,11 @@ enum packllm_status choice_open(struct choice **out, const struct packllm_sessio
     c->views = alloc_array((CHOICE_DEPTH + 1) * n, cover_view_size());
     c->logq = alloc_array(n + 1, PACKLLM_EVENTS * sizeof *c->logq);
     c->rows = alloc_array(n, sizeof *c->rows);
-    c->along = alloc_array(n, sizeof *c->along);
+    c->least = alloc_array(n, sizeof *c->least);
     c->branches = alloc_array(room + CHOICE_DEPTH, sizeof *c->branches);
     c->token_rows = alloc_array(n, sizeof *c->token_rows);
     if (c->found == NULL || c->sampled == NULL || c->active == NULL || c->lambda == NULL ||
-        c->views == NULL || c->logq == NULL || c->rows == NULL || c->along == NULL ||
+        c->views == NULL || c->logq == NULL || c->rows == NULL || c->least == NULL ||
         c->token_rows == NULL || c->branches == NULL || c->ranks == NULL || c->marks == NULL ||
         c->keys == NULL) {
         return fail_memory(err, room * sizeof *c->found);
@@ -77,7 +77,7 @@ void choice_close(struct choice *c) {
     base_free(c->views);
     base_free(c->logq);
     base_free(c->rows);
-    base_free(c->along);
+    base_free(c->least);
     base_free(c->branches);
     base_free(c->token_rows);
     base_free(c);
@@ -311,10 +311,10 @@ static double least_likely(const struct packllm_session *s, double most) {
     return most * (s->params.sampling.temp > 0.0 ? UNLIKELY : UNLIKELY_GREEDY);
 }
 
-/* In token space: whether what all members find unlikely cannot be chosen, for the pool likes some
- * member's first choice so much better. */
-static bool unlikely_for_all(const struct packllm_session *s) {
-    const struct choice *c = s->choice;
+/* In token space: c->least, and whether what all members find unlikely cannot be chosen, for the pool
+ * likes some member's first choice so much better. */
+static bool unlikely_for_all(struct packllm_session *s) {
+    struct choice *c = s->choice;
     const struct prefix_tree *tree = s->pack->trees[s->display];
     double best = -HUGE_VAL, bound = 0.0;
     bool linear = s->params.pool == PACKLLM_POOL_LINEAR;
@@ -324,8 +324,8 @@ static bool unlikely_for_all(const struct packllm_session *s) {
             return false;
         }
         uint32_t rank = likely_rank(first);
-        double least = least_likely(s, likely_mass(first));
-        bound += c->lambda[k] * (linear ? least : log(least));
+        c->least[k] = least_likely(s, likely_mass(first));
+        bound += c->lambda[k] * (linear ? c->least[k] : log(c->least[k]));
         if (choice_fits(s, tree->table, tree->ids[rank], 0)) {
             double own = (double)c->token_rows[0].mass[rank];
             best = fmax(best, pooled(s, rank, false, log(own > LEAST_P ? own : LEAST_P)));
@@ -342,12 +342,8 @@ static void mark_likeliest(struct packllm_session *s, bool few) {
     uint64_t top[TOP_DISPLAY];
     bool likely = few && unlikely_for_all(s);
     for (size_t k = 1; k < c->n_active; k++) {
-        size_t n = TOP_DISPLAY + 1;
-        if (likely) {
-            (void)likely_top(&c->token_rows[k], 0, all, 1, top);
-            n = likely_above(&c->token_rows[k], all, least_likely(s, likely_mass(top[0])),
-                             TOP_DISPLAY, top);
-        }
+        size_t n = likely ? likely_above(&c->token_rows[k], all, c->least[k], TOP_DISPLAY, top)
+                          : TOP_DISPLAY + 1;
         if (n > TOP_DISPLAY) {
             n = likely_top(&c->token_rows[k], 0, all, TOP_DISPLAY, top);
         }

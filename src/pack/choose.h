@@ -46,10 +46,10 @@ struct choice {
     float *logq;                     /* [n + 1][257], the last one D's with its temperature */
     const float **rows;              /* [n] */
     struct cover_tokens *token_rows; /* [n] of the active ones, in token space */
-    double *along;                   /* [n] log q_i of the chosen bytes */
-    struct branch *branches;         /* [room + CHOICE_DEPTH] */
-    double best;     /* log pi of the best candidate that correct.c found so far, and */
-    double unlikely; /* how far below it nothing need be exact; -inf: all must */
+    double *least;           /* [n] in token space: what a member finds unlikely is below it */
+    struct branch *branches; /* [room + CHOICE_DEPTH] */
+    double best;             /* log pi of the best candidate that correct.c found so far, and */
+    double unlikely;         /* how far below it nothing need be exact; -inf: all must */
 };
 
 /* The candidates of a step, c->found[0..kept), sorted by the bytes that they write. */

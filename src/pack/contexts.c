@@ -4,6 +4,7 @@
 #include "pack/pack.h" /* first: it asks for the experimental tier */
 
 #include <math.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/status.h"
@@ -80,6 +81,13 @@ void pack_drop_readings(struct packllm_session *s) {
     for (size_t i = 0; s->readings != NULL && i < s->pack->n; i++) {
         score_reading_done(&s->readings[i]);
     }
+}
+
+void pack_drop_text(struct packllm_session *s) {
+    pack_drop_readings(s);
+    pack_chat_close(s->chat);
+    s->chat = NULL;
+    memset(s->dropped, 0, s->pack->n * sizeof *s->dropped);
 }
 
 enum packllm_status pack_read_bytes(struct packllm_session *s, const char *text, size_t size,

@@ -17,7 +17,6 @@ enum packllm_status pack_know(struct packllm_session *s, struct packllm_error *e
     s->prompt_tokens = 0;
     s->seconds_prompt = 0.0;
     s->started = s->known = true;
-    memset(s->dropped, 0, s->pack->n * sizeof *s->dropped);
     pack_reset_reply(s);
     return choice_bias(s, err);
 }
@@ -66,9 +65,7 @@ static enum packllm_status begin(struct packllm_session *s, const double *weight
     s->ready = s->closing = false;
     s->in_tokens = s->may_use_tokens;
     s->display = s->params.display >= 0 ? (size_t)s->params.display : 0;
-    pack_drop_readings(s);
-    pack_chat_close(s->chat);
-    s->chat = NULL;
+    pack_drop_text(s);
     for (size_t i = 0; i < n && status >= 0; i++) {
         struct cover *cover = NULL;
         status = pack_cover(s, i, &cover, err);
@@ -125,6 +122,20 @@ enum packllm_status pack_put_known(struct packllm_session *s, int32_t token,
     return PACKLLM_OK;
 }
 
+enum packllm_status pack_check_token(const struct member *m, int32_t token,
+                                     struct packllm_error *err) {
+    return token >= 0 && (uint32_t)token < m->table.n && vocab_is_text(&m->table, token)
+               ? PACKLLM_OK
+               : fail(err, PACKLLM_E_TEXT, m->index, "token %d of member '%s' is no text",
+                      (int)token, m->name);
+}
+
+struct packllm_piece pack_known_piece(const struct member *m, int32_t token) {
+    return (struct packllm_piece){.text = (const char *)vocab_bytes(&m->table, token),
+                                  .size = vocab_size(&m->table, token),
+                                  .token = token};
+}
+
 static enum packllm_status check(const struct packllm_session *s, int32_t token,
                                  struct packllm_error *err) {
     const struct member *m = s->pack->members[s->display];
@@ -132,9 +143,9 @@ static enum packllm_status check(const struct packllm_session *s, int32_t token,
         return fail(err, PACKLLM_E_ARG, PACKLLM_NO_MEMBER,
                     "tokens are given after packllm_session_begin and before any step");
     }
-    if (token < 0 || (uint32_t)token >= m->table.n || !vocab_is_text(&m->table, token)) {
-        return fail(err, PACKLLM_E_TEXT, m->index, "token %d of member '%s' is no text", (int)token,
-                    m->name);
+    enum packllm_status status = pack_check_token(m, token, err);
+    if (status < 0) {
+        return status;
     }
     struct utf8_state state = s->utf8;
     const uint8_t *bytes = vocab_bytes(&m->table, token);
@@ -155,10 +166,7 @@ enum packllm_status packllm_session_force(struct packllm_session *s, int32_t tok
     if (status < 0) {
         return status;
     }
-    const struct vocab_table *table = &s->pack->members[s->display]->table;
-    struct packllm_piece piece = {.text = (const char *)vocab_bytes(table, token),
-                                  .size = vocab_size(table, token),
-                                  .token = token};
+    struct packllm_piece piece = pack_known_piece(s->pack->members[s->display], token);
     int32_t chosen = -1;
     if (atomic_load(&s->cancel)) {
         s->ready = false;
@@ -201,14 +209,11 @@ static enum packllm_status on_row(void *data, size_t place, const struct cover_t
                     r->next);
     }
     int32_t token = r->tokens[r->next++], chosen = -1;
-    const struct vocab_table *table = &s->pack->members[s->display]->table;
     enum packllm_status status = check(s, token, err);
     if (status < 0) {
         return status;
     }
-    struct packllm_piece piece = {.text = (const char *)vocab_bytes(table, token),
-                                  .size = vocab_size(table, token),
-                                  .token = token};
+    struct packllm_piece piece = pack_known_piece(s->pack->members[s->display], token);
     s->given_row = row;
     s->forced = token;
     status = choose_token(s, &chosen, &piece.logprob, err);

@@ -176,6 +176,10 @@ enum packllm_status pack_know(struct packllm_session *s, struct packllm_error *e
 void pack_fill_names(struct packllm_session *s);
 enum packllm_status pack_put_known(struct packllm_session *s, int32_t token,
                                    struct packllm_error *err);
+/* E_TEXT: the member has no such token, or it is no text; the piece of one that is. */
+enum packllm_status pack_check_token(const struct member *m, int32_t token,
+                                     struct packllm_error *err);
+struct packllm_piece pack_known_piece(const struct member *m, int32_t token);
 /* No reply yet. */
 void pack_reset_reply(struct packllm_session *s);
 
@@ -208,6 +212,7 @@ enum packllm_status pack_read_bytes(struct packllm_session *s, const char *text,
                                     size_t weighed, size_t from, bool windows,
                                     struct score_weights *w, struct packllm_error *err);
 void pack_drop_readings(struct packllm_session *s);
+void pack_drop_text(struct packllm_session *s); /* them, the chat, and who stopped reading */
 /* options.c. The options' rows under a member, out[n_options], behind the context; out[0] begins with those
  * of the context. What was evaluated, and its time, stands in some of them. fresh: see the public params. */
 enum packllm_status pack_read_options(struct packllm_session *s, size_t i, const char *context,

@@ -106,10 +106,7 @@ static enum packllm_status read_prompt(struct packllm_session *s, const char *te
     struct score_weights w = {0};
     atomic_store(&s->cancel, false);
     s->ready = s->started = s->closing = s->known = false;
-    pack_drop_readings(s);
-    pack_chat_close(s->chat);
-    s->chat = NULL;
-    memset(s->dropped, 0, s->pack->n * sizeof *s->dropped);
+    pack_drop_text(s);
     s->in_tokens = s->may_use_tokens;
     bool crowd = pack_is_crowd(s, size);
     if (s->in_tokens) {

@@ -112,15 +112,12 @@ static enum packllm_status check_tokens(const struct tell *t, struct packllm_err
 
 static enum packllm_status spell(struct tell *t, struct packllm_error *err) {
     const char *bytes;
-    for (size_t k = 0; k < t->n; k++) {
-        if (t->tokens[k] < 0 || (uint32_t)t->tokens[k] >= t->display->table.n ||
-            !vocab_is_text(&t->display->table, t->tokens[k])) {
-            return fail(err, PACKLLM_E_TEXT, t->display->index,
-                        "token %d of member '%s' is no text", (int)t->tokens[k], t->display->name);
-        }
-        t->size += token_size(t, k, &bytes);
+    enum packllm_status status = PACKLLM_OK;
+    for (size_t k = 0; k < t->n && status >= 0; k++) {
+        status = pack_check_token(t->display, t->tokens[k], err);
+        t->size += status >= 0 ? token_size(t, k, &bytes) : 0;
     }
-    enum packllm_status status = room(t, err);
+    status = status >= 0 ? room(t, err) : status;
     for (size_t k = 0, at = 0; k < t->n && status >= 0; k++) {
         uint32_t size = token_size(t, k, &bytes);
         memcpy(t->text + at, bytes, size);
@@ -264,24 +261,28 @@ static double ratio(const struct tell *t, size_t x, unsigned event) {
     return (double)t->pooled[x * PACKLLM_EVENTS + event] - (double)own[event];
 }
 
+static void offer(struct packllm_session *s, int32_t token, double log_pi) {
+    struct packllm_top one = {.token = token, .logprob = log_pi < 0.0 ? log_pi : 0.0};
+    choice_add_top(s, &one);
+}
+
 /* What might have stood in the place of token k, behind the first x bytes. */
 static void tell_others(const struct tell *t, size_t k, size_t x, double logprob) {
     struct packllm_session *s = t->s;
     const struct prefix_tree *tree = s->pack->trees[t->at];
-    struct packllm_top one = {.token = t->tokens[k], .logprob = logprob};
     s->n_top = 0;
     if (t->places == NULL) {
         return;
     }
     const struct place *place = &t->places[k];
-    choice_add_top(s, &one);
+    offer(s, t->tokens[k], logprob);
     for (size_t i = 0; i < place->n; i++) {
-        one.token = tree->ids[likely_rank(place->likely[i])];
-        const uint8_t *bytes = vocab_bytes(tree->table, one.token);
-        uint32_t size = vocab_size(tree->table, one.token);
+        int32_t token = tree->ids[likely_rank(place->likely[i])];
+        const uint8_t *bytes = vocab_bytes(tree->table, token);
+        uint32_t size = vocab_size(tree->table, token);
         double mass = likely_mass(place->likely[i]), log_pi = log(mass);
-        if (one.token == t->tokens[k] || !(mass > 0.0) || (k == 0 && t->display->space_prefix) ||
-            !choice_fits(s, tree->table, one.token, 0)) {
+        if (token == t->tokens[k] || !(mass > 0.0) || (k == 0 && t->display->space_prefix) ||
+            !choice_fits(s, tree->table, token, 0)) {
             continue;
         }
         for (uint32_t b = 0; b < size && x + b < t->size; b++) {
@@ -290,13 +291,10 @@ static void tell_others(const struct tell *t, size_t k, size_t x, double logprob
                 break;
             }
         }
-        one.logprob = log_pi < 0.0 ? log_pi : 0.0;
-        choice_add_top(s, &one);
+        offer(s, token, log_pi);
     }
     if (place->end > 0.0 && s->utf8.need == 0) {
-        double log_pi = log(place->end) + ratio(t, x, PACKLLM_EVENT_END);
-        one = (struct packllm_top){.token = -1, .logprob = log_pi < 0.0 ? log_pi : 0.0};
-        choice_add_top(s, &one);
+        offer(s, -1, log(place->end) + ratio(t, x, PACKLLM_EVENT_END));
     }
 }
 
@@ -305,11 +303,8 @@ static enum packllm_status tell_tokens(struct tell *t, const double *logprob, pa
     struct packllm_session *s = t->s;
     enum packllm_status status = PACKLLM_OK;
     for (size_t k = 0; k < t->n && status >= 0; k++) {
-        struct packllm_piece piece = {
-            .text = (const char *)vocab_bytes(&t->display->table, t->tokens[k]),
-            .size = vocab_size(&t->display->table, t->tokens[k]),
-            .token = t->tokens[k],
-            .logprob = logprob[k]};
+        struct packllm_piece piece = pack_known_piece(t->display, t->tokens[k]);
+        piece.logprob = logprob[k];
         tell_others(t, k, k > 0 ? t->ends[k - 1] : 0, logprob[k]);
         status = pack_put_known(s, t->tokens[k], err);
         if (status >= 0 && each != NULL && !each(data, k, &piece)) {
@@ -326,6 +321,22 @@ static size_t readers(const struct tell *t) {
         n += i == t->at || t->given == NULL || t->given[i] != 0.0;
     }
     return n;
+}
+
+/* The session stands behind the text. */
+static enum packllm_status stand(struct tell *t, double seconds, struct packllm_error *err) {
+    struct packllm_session *s = t->s;
+    enum packllm_status status = cover_narrow(s->covers[s->display], err);
+    if (status < 0) {
+        return status;
+    }
+    if (t->given != NULL) {
+        pack_fill_names(s);
+    } else {
+        pack_fill_weights(s, t->runs ? t->size : t->weighed, &t->found, seconds);
+    }
+    s->first = false;
+    return pack_know(s, err);
 }
 
 static enum packllm_status tell(struct tell *t, size_t context, packllm_given_fn each, void *data,
@@ -348,16 +359,7 @@ static enum packllm_status tell(struct tell *t, size_t context, packllm_given_fn
     }
     if (status >= 0) {
         number_tokens(t, logprob);
-        status = cover_narrow(s->covers[s->display], err);
-    }
-    if (status >= 0 && t->given != NULL) {
-        pack_fill_names(s);
-    } else if (status >= 0) {
-        pack_fill_weights(s, t->runs ? t->size : t->weighed, &t->found, base_clock() - start);
-    }
-    if (status >= 0) {
-        s->first = false;
-        status = pack_know(s, err);
+        status = stand(t, base_clock() - start, err);
     }
     status = status >= 0 ? tell_tokens(t, logprob, each, data, err) : status;
     base_free(logprob);
@@ -389,9 +391,7 @@ enum packllm_status packllm_session_tell(struct packllm_session *s, const int32_
     pack_enter(s);
     atomic_store(&s->cancel, false);
     s->ready = s->started = s->closing = s->known = s->in_tokens = false;
-    pack_drop_readings(s);
-    pack_chat_close(s->chat);
-    s->chat = NULL;
+    pack_drop_text(s);
     enum packllm_status status = tell(&t, context, each, data, err);
     pack_drop_readings(s);
     pack_leave(s, status >= 0);

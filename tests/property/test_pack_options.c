@@ -303,7 +303,6 @@ static void refusals(void **state) {
     world_close(&w);
 }
 
-/* Options that are made of each other, and lanes that are few: each is what score says, one by one. */
 /* One option is a stretch of a text: the loss is packllm_session_score's, which lets its end begin a longer
  * token, and never more than that of the same as a choice. */
 static void one_option(void **state) {
@@ -342,6 +341,7 @@ static void one_option(void **state) {
     assert_true(less > 0);
 }
 
+/* Options that are made of each other, and lanes that are few: each is what score says, one by one. */
 static void options_alike(void **state) {
     (void)state;
     enum { MOST = 40 };

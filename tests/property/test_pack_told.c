@@ -100,6 +100,11 @@ static double told(struct pair *p, const char *text, size_t size, const double *
     return sum;
 }
 
+/* text: room for 4 * TEXT bytes. */
+static size_t text_of(uint64_t seed, char *text) {
+    return fake_text(&seed, text, TEXT, true);
+}
+
 static enum fake_vocabulary kind_of(uint64_t seed) {
     static const enum fake_vocabulary kinds[] = {FAKE_BYTES, FAKE_NESTED, FAKE_UTF8, FAKE_TWINS,
                                                  FAKE_USER};
@@ -111,8 +116,7 @@ static void adds_up_to_the_score(void **state) {
     (void)state;
     for (uint64_t seed = check_first_seed(); seed < check_first_seed() + CASES; seed++) {
         char text[4 * TEXT];
-        uint64_t rng = seed;
-        size_t size = fake_text(&rng, text, TEXT, true), n;
+        size_t size = text_of(seed, text), n;
         struct packllm_score score;
         open_pair(&p, seed, kind_of(seed), halves);
         double sum = told(&p, text, size, halves, &n);
@@ -132,8 +136,7 @@ static void adds_up_to_the_options(void **state) {
     for (uint64_t seed = check_first_seed(); seed < check_first_seed() + CASES; seed++) {
         static const char *const ways[] = {" the cat sat on a mat", " we went in again and again"};
         char text[4 * TEXT + 64];
-        uint64_t rng = seed;
-        size_t size = fake_text(&rng, text, TEXT, true), n = 0;
+        size_t size = text_of(seed, text), n = 0;
         struct packllm_method method = packllm_method_default();
         struct packllm_options_params params = {.running = true, .fresh = true};
         struct packllm_option options[2];
@@ -169,8 +172,7 @@ static void is_the_score_of_each_byte(void **state) {
     for (uint64_t seed = check_first_seed(); seed < check_first_seed() + CASES / 4; seed++) {
         char text[4 * TEXT];
         double log_p[4 * TEXT];
-        uint64_t rng = seed;
-        size_t size = fake_text(&rng, text, TEXT, true), n;
+        size_t size = text_of(seed, text), n;
         struct packllm_score_params params = packllm_score_params_default();
         struct packllm_score score;
         params.per_byte = keep_byte;
@@ -196,8 +198,7 @@ static void others_are_log_pi_of_bytes(void **state) {
     for (uint64_t seed = check_first_seed(); seed < check_first_seed() + CASES / 4; seed++) {
         char text[4 * TEXT];
         int32_t tokens[ROOM];
-        uint64_t rng = seed;
-        size_t size = fake_text(&rng, text, TEXT, true), n;
+        size_t size = text_of(seed, text), n;
         open_pair(&p, seed, FAKE_BYTES, halves);
         (void)told(&p, text, size, halves, &n);
         (void)fake_tokenize(p.fake[0], text, size, tokens, ROOM);
@@ -230,8 +231,7 @@ static void is_causal(void **state) {
     for (uint64_t seed = check_first_seed(); seed < check_first_seed() + CASES / 4; seed++) {
         char text[4 * TEXT];
         int32_t tokens[ROOM];
-        uint64_t rng = seed;
-        size_t size = fake_text(&rng, text, TEXT, true), n;
+        size_t size = text_of(seed, text), n;
         open_pair(&p, seed, kind_of(seed), NULL);
         open_pair(&q, seed, kind_of(seed), NULL);
         (void)told(&p, text, size, NULL, &n);
@@ -259,8 +259,7 @@ static void steps_follow(void **state) {
     for (uint64_t seed = check_first_seed(); seed < check_first_seed() + CASES / 4; seed++) {
         char text[4 * TEXT + 1];
         struct packllm_piece a, b;
-        uint64_t rng = seed;
-        size_t size = fake_text(&rng, text, TEXT, true), n;
+        size_t size = text_of(seed, text), n;
         text[size++] = 'Q'; /* no token goes on with it: a prompt may end inside one */
         open_pair(&p, seed, kind_of(seed), halves);
         open_pair(&q, seed, kind_of(seed), halves);
